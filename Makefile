@@ -1,0 +1,56 @@
+# Every target does its own set-up: Python 3.11 or later, make and the internet are enough.
+PYTHON ?= python3
+# Any build of torch will do for the parity tests; this one is what CI uses. For a CPU-only build
+# from PyTorch's own index: make test-parity TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
+TORCH ?= torch==2.13.0
+STORE ?= build/store
+
+VENV := .venv
+PARITY_VENV := .venv-parity
+BIN := $(VENV)/bin
+
+.PHONY: demo test check format test-parity test-container bench clean
+
+demo: $(VENV)/.demo  ## Build, prove, smoke-test and package the shipped model
+	$(BIN)/trtllm-pack run recipes/demo.yaml --store $(STORE) --out build/demo
+
+test: $(VENV)/.dev  ## All tests that need no GPU, network or torch
+	$(BIN)/python -m pytest -n auto
+
+check: $(VENV)/.dev  ## Lint, format, types, recipes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/trtllm-pack recipes check recipes/*.yaml
+
+format: $(VENV)/.dev  ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test-parity: $(PARITY_VENV)/.parity  ## Compare with transformers (torch)
+	$(PARITY_VENV)/bin/python -m pytest -m torch tests/parity
+
+test-container: $(VENV)/.dev  ## Build the image with buildah and run the demo inside (root)
+	$(BIN)/python -m pytest -m container tests/container
+
+bench: $(PARITY_VENV)/.parity  ## Ratios against other tools, measured side by side
+	$(PARITY_VENV)/bin/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) $(PARITY_VENV) build
+
+$(VENV)/.demo: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "error: Python 3.11 or later is needed; name it by PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[rtx]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[rtx,dev]'
+	touch $@
+
+$(PARITY_VENV)/.parity: pyproject.toml
+	$(PYTHON) -m venv $(PARITY_VENV)
+	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[rtx,verify,dev]'
+	touch $@
