@@ -1,0 +1,296 @@
+"""Artifacts: published folders, the manifests that describe them, and the store that holds them.
+
+An artifact is written in a working folder and renamed into place when whole, so a reader finds
+either nothing or all of it. Its identity is the key of the stage that made it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pipeline.errors import LockedError, MachineError, UsageError, VerificationError
+
+MANIFEST_NAME = "artifact.json"
+FORMAT = 1
+
+Json = Any
+"""What `json` reads and writes; values are checked where they are used."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of an artifact: relative POSIX path, size, BLAKE3 digest in hex."""
+
+    path: str
+    size_bytes: int
+    blake3: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is in an artifact, and from what it was made. Holds nothing that differs by run."""
+
+    stage: str
+    key: str
+    inputs: Mapping[str, str]
+    facts: Mapping[str, Json]
+    files: tuple[FileEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A published folder and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def key(self) -> str:
+        """The key of the stage that made it."""
+        return self.manifest.key
+
+    @property
+    def facts(self) -> Mapping[str, Json]:
+        """What the stage said about its work."""
+        return self.manifest.facts
+
+    @property
+    def size_bytes(self) -> int:
+        """Sum of the file sizes."""
+        return sum(entry.size_bytes for entry in self.manifest.files)
+
+
+def canonical_json(value: Json) -> bytes:
+    """The one spelling of a JSON value: sorted keys, no spaces, UTF-8."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def write_json(path: Path, value: Json) -> None:
+    """Write a JSON file for people and tools: sorted, indented, one newline at the end."""
+    text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def digest_json(value: Json) -> str:
+    """BLAKE3 of the canonical JSON, in hex."""
+    from blake3 import blake3
+
+    return blake3(canonical_json(value)).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """BLAKE3 of a file's bytes, in hex; memory-mapped, so flat in memory."""
+    from blake3 import blake3
+
+    return blake3().update_mmap(path).hexdigest()
+
+
+def list_files(folder: Path) -> list[str]:
+    """Relative POSIX paths of all regular files below a folder, sorted; links are refused."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise VerificationError(f"`{path}` is a symbolic link; artifacts hold files only")
+        if path.is_file():
+            found.append(path.relative_to(folder).as_posix())
+    return found
+
+
+def is_inside(name: str) -> bool:
+    """Whether a relative POSIX path stays in its folder by its spelling alone."""
+    path = PurePosixPath(name)
+    return bool(name) and not path.is_absolute() and ".." not in path.parts
+
+
+def describe(
+    folder: Path, stage: str, key: str, inputs: Mapping[str, str], facts: Mapping[str, Json]
+) -> Manifest:
+    """The manifest of a folder as it stands, hashing every file once."""
+    entries = tuple(
+        FileEntry(name, (folder / name).stat().st_size, digest_file(folder / name))
+        for name in list_files(folder)
+        if name != MANIFEST_NAME
+    )
+    return Manifest(stage, key, dict(inputs), dict(facts), entries)
+
+
+def read_artifact(folder: Path) -> Artifact:
+    """Open a published folder. Raises VerificationError if it is not one, or a file is amiss."""
+    path = folder / MANIFEST_NAME
+    try:
+        document = json.loads(path.read_bytes())
+        files = tuple(FileEntry(**entry) for entry in document.pop("files"))
+        if document.pop("format") != FORMAT:
+            raise ValueError("unknown format")
+        manifest = Manifest(**document, files=files)
+    except FileNotFoundError:
+        raise VerificationError(f"`{folder}` is not an artifact: no `{MANIFEST_NAME}`") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise VerificationError(f"`{path}` is not a valid manifest: {error}") from None
+    _check_sizes(folder, manifest)
+    return Artifact(folder, manifest)
+
+
+def _check_sizes(folder: Path, manifest: Manifest) -> None:
+    """Cheap check of every reuse: each file is there with its size. Digests are `verify`'s job."""
+    amiss = []
+    for entry in manifest.files:
+        if not is_inside(entry.path):
+            raise VerificationError(f"the manifest of `{folder}` names `{entry.path}`, outside it")
+        try:
+            size_bytes = (folder / entry.path).stat().st_size
+        except FileNotFoundError:
+            amiss.append(f"`{entry.path}` is missing")
+            continue
+        if size_bytes != entry.size_bytes:
+            amiss.append(f"`{entry.path}` has {size_bytes} bytes, expected {entry.size_bytes}")
+    if amiss:
+        raise VerificationError(
+            f"the artifact `{folder}` is damaged",
+            facts=amiss,
+            hint="delete this folder and run again",
+        )
+
+
+def place(source: Path, target: Path) -> None:
+    """Make `target` the same bytes as `source`: a hard link where possible, else a copy.
+
+    Published files are read-only, so a shared inode is not a way to change the store.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def export(artifact: Artifact, out_dir: Path) -> None:
+    """Place an artifact in a folder of the user's, whole or not at all.
+
+    An earlier export in the same place is replaced. Raises UsageError where the folder holds
+    something else.
+    """
+    if out_dir.exists() and any(out_dir.iterdir()) and not (out_dir / MANIFEST_NAME).is_file():
+        raise UsageError(
+            f"`{out_dir}` holds files that are not an earlier artifact",
+            hint="name a new or empty folder by `--out`",
+        )
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    fresh = out_dir.with_name(f".{out_dir.name}-{uuid.uuid4().hex[:8]}")
+    stale = fresh.with_name(fresh.name + "-old")
+    try:
+        for name in [entry.path for entry in artifact.manifest.files] + [MANIFEST_NAME]:
+            place(artifact.path / name, fresh / name)
+        if out_dir.exists():
+            out_dir.rename(stale)
+        fresh.rename(out_dir)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+class Store:
+    """Artifacts by stage and key, in a folder that several processes may share."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path_of(self, stage: str, key: str) -> Path:
+        """Where an artifact is, or would be."""
+        return self.root / "artifacts" / stage / key
+
+    def find(self, stage: str, key: str) -> Artifact | None:
+        """The artifact, or None where it was not published."""
+        path = self.path_of(stage, key)
+        return read_artifact(path) if (path / MANIFEST_NAME).is_file() else None
+
+    @contextmanager
+    def exclusive(
+        self, stage: str, key: str, *, timeout_s: float, on_wait: Callable[[str], None]
+    ) -> Iterator[None]:
+        """Hold the lock of one key, waiting for another process that makes the same artifact.
+
+        The lock only saves work: publishing is right without it. Raises LockedError on time-out.
+        """
+        from filelock import FileLock, Timeout
+
+        path = self._folder("locks") / f"{stage}-{key}.lock"
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait(f"waiting for another process that makes `{stage}` {key[:12]}")
+            try:
+                lock.acquire(timeout=timeout_s)
+            except Timeout:
+                raise LockedError(
+                    f"another process still makes `{stage}` {key[:12]} after {timeout_s:.0f} s",
+                    hint="wait for it, or give a longer `--lock-timeout`",
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def working_folder(self, stage: str, key: str) -> Iterator[Path]:
+        """A fresh folder to write an artifact in; removed at the end if it was not published.
+
+        Call it under `exclusive`: what an earlier process of the same key left is then dead.
+        """
+        work = self._folder("work")
+        for leftover in work.glob(f"{stage}-{key}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        folder = work / f"{stage}-{key}-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def publish(self, folder: Path, manifest: Manifest) -> Artifact:
+        """Rename a finished working folder into place; an equal artifact that won stays."""
+        document = {"format": FORMAT, **asdict(manifest)}
+        write_json(folder / MANIFEST_NAME, document)
+        _make_read_only(folder)
+        target = self.path_of(manifest.stage, manifest.key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.rename(target)
+        except OSError:
+            if not (target / MANIFEST_NAME).is_file():
+                raise
+        return read_artifact(target)
+
+    def _folder(self, name: str) -> Path:
+        path = self.root / name
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(
+                f"the store `{self.root}` cannot be written: {error.strerror}",
+                hint="name a writable folder by `--store` or `TRTLLM_PACK_STORE`",
+            ) from None
+        return path
+
+
+def _make_read_only(folder: Path) -> None:
+    """Modes that do not depend on the umask: files 0444, folders 0755.
+
+    A file that has other names (a blob of the hub client's cache, say) keeps its mode: it is not
+    ours alone.
+    """
+    for path in [folder, *folder.rglob("*")]:
+        if path.is_dir():
+            path.chmod(0o755)
+        elif path.stat().st_nlink == 1:
+            path.chmod(0o444)
