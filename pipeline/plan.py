@@ -1,0 +1,185 @@
+"""The plan: a recipe resolved for one source, with nothing left to decide and no weight read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.artifact import Json
+from pipeline.checkpoint.huggingface import SourceCheckpoint
+from pipeline.checkpoint.safetensors_file import ITEM_BYTES
+from pipeline.engines import find_engine
+from pipeline.engines.engine import Engine
+from pipeline.errors import MachineError, PipelineError, PlanRefused, Problem
+from pipeline.families import Family, find_family
+from pipeline.hardware import Hardware
+from pipeline.recipe.load import LoadedRecipe
+from pipeline.recipe.schema import Recipe
+from pipeline.sources import HubSource, LocalSource, open_source
+from pipeline.sources.digest_memory import DigestMemory
+from pipeline.weights.layout import ConversionPlan, plan_conversion, resolve_dtype
+from pipeline.weights.parallel import Parallelism
+
+CONVERT_MEMORY_BYTES = 350 << 20
+"""What converting needs at any model size: the interpreter and its blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a stage takes while it runs: disk for its artifact, host memory."""
+
+    disk_bytes: int = 0
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A resolved recipe. Stages read it; their `settings` say which parts."""
+
+    recipe: Recipe
+    recipe_document: Mapping[str, Json]
+    source: LocalSource | HubSource
+    checkpoint: SourceCheckpoint
+    family: Family
+    parallelism: Parallelism
+    dtype: str
+    conversion: ConversionPlan
+    engine: Engine
+    build_tools: Mapping[str, str]
+    executor: str
+    executor_reason: str | None
+    hardware: Hardware
+    needs: Mapping[str, Need]
+    problems: tuple[Problem, ...]
+
+
+def resolve(
+    loaded: LoadedRecipe,
+    *,
+    memory: DigestMemory,
+    hardware: Hardware,
+    offline: bool = False,
+    hash_local: bool = True,
+) -> Plan:
+    """Resolve a recipe: source, family, layout, engine; find what would fail.
+
+    Problems that leave the plan whole are listed in it. Raises PlanRefused with all that was found
+    where no conversion is possible, and RemoteError or RecipeError where the source cannot be
+    read. `hash_local=False` leaves digests of a local source that was never hashed unknown.
+    """
+    recipe = loaded.recipe
+    source = open_source(
+        recipe.source, loaded.base_dir, memory, offline=offline, hash_local=hash_local
+    )
+    checkpoint = source.checkpoint()
+    engine = find_engine(recipe.engine.backend)
+    parallelism = Parallelism(recipe.checkpoint.tp_size, recipe.checkpoint.pp_size)
+    unavailable = _unavailable(engine)
+    try:
+        family = find_family(checkpoint.architecture)
+        dtype = resolve_dtype(recipe.checkpoint.dtype, checkpoint)
+        conversion = plan_conversion(checkpoint, family, parallelism, dtype)
+    except PipelineError as error:
+        raise PlanRefused([Problem.of("convert", error), *unavailable]) from None
+    reason = engine.why_not_runnable(recipe.engine, hardware)
+    problems = [
+        *unavailable,
+        *engine.problems(conversion.config, recipe.engine, hardware),
+        *_window_problems(family, checkpoint, recipe),
+        *_smoke_problems(recipe, reason),
+    ]
+    return Plan(
+        recipe=recipe,
+        recipe_document=loaded.document,
+        source=source,
+        checkpoint=checkpoint,
+        family=family,
+        parallelism=parallelism,
+        dtype=dtype,
+        conversion=conversion,
+        engine=engine,
+        build_tools=engine.tool_versions(),
+        executor="engine" if reason is None else "onnxruntime",
+        executor_reason=reason,
+        hardware=hardware,
+        needs=_needs(source, conversion, engine, recipe, dtype),
+        problems=tuple(problems),
+    )
+
+
+def _unavailable(engine: Engine) -> list[Problem]:
+    """The engine backend is not usable here: a problem of the stage `build` alone."""
+    reason = engine.why_unavailable()
+    if reason is None:
+        return []
+    return [
+        Problem(
+            "build",
+            f"the engine backend `{engine.name}` is not usable: {reason}",
+            kind=MachineError,
+        )
+    ]
+
+
+def _window_problems(family: Family, checkpoint: SourceCheckpoint, recipe: Recipe) -> list[Problem]:
+    """Sliding-window attention equals full attention only up to the window."""
+    window = family.attention_window(checkpoint.config)
+    if window is None or recipe.engine.max_seq_len <= window:
+        return []
+    return [
+        Problem(
+            "build",
+            f"`engine.max_seq_len` is {recipe.engine.max_seq_len}, but the model attends to a "
+            f"sliding window of {window} tokens, which engines do not apply",
+            hint=f"set `engine.max_seq_len: {window}` or less",
+        )
+    ]
+
+
+def _smoke_problems(recipe: Recipe, reason: str | None) -> list[Problem]:
+    """The smoke test must be executable as the recipe wants it."""
+    problems = []
+    if recipe.smoke.require_engine and reason is not None:
+        problems.append(
+            Problem(
+                "smoke",
+                f"`smoke.require_engine` is true, but the engine cannot run here: {reason}",
+                hint="run on a machine with a target GPU, or set `smoke.require_engine: false`",
+                kind=MachineError,
+            )
+        )
+    for number, prompt in enumerate(recipe.smoke.prompts):
+        wanted = prompt.max_new_tokens or recipe.smoke.max_new_tokens
+        if wanted >= recipe.engine.max_seq_len:
+            problems.append(
+                Problem(
+                    "smoke",
+                    f"`smoke.prompts[{number}]` asks for {wanted} new tokens, but "
+                    f"`engine.max_seq_len` is {recipe.engine.max_seq_len}",
+                    hint="ask for fewer new tokens",
+                )
+            )
+    return problems
+
+
+def _needs(
+    source: LocalSource | HubSource,
+    conversion: ConversionPlan,
+    engine: Engine,
+    recipe: Recipe,
+    dtype: str,
+) -> dict[str, Need]:
+    """Disk and memory that each stage takes, from sizes that are known before any work."""
+    estimate = engine.estimate(conversion.config, recipe.engine, conversion.target_bytes)
+    engine_bytes = estimate["disk_bytes"]
+    tar_bytes = engine_bytes if "tar" in recipe.package.formats else 0
+    return {
+        "download": Need(disk_bytes=source.listing.total_bytes),
+        "convert": Need(conversion.target_bytes, CONVERT_MEMORY_BYTES),
+        "verify": Need(memory_bytes=CONVERT_MEMORY_BYTES),
+        "build": Need(engine_bytes, estimate["memory_bytes"]),
+        # Executed on the CPU in the worst case: all weights in float32.
+        "smoke": Need(memory_bytes=conversion.target_bytes * 4 // ITEM_BYTES[dtype]),
+        # The release folder shares its files with the engine's artifact where links are possible.
+        "package": Need(tar_bytes),
+    }
