@@ -1,0 +1,147 @@
+"""What people and machines see: data on stdout; progress, errors and hints on stderr.
+
+Human mode writes text; JSON mode writes one JSON document on stdout and one event a line on stderr.
+Colour never carries meaning alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from pipeline.artifact import Json
+from pipeline.errors import PipelineError, PlanRefused, Problem
+from pipeline.progress_display import EventLines, Observing, PlainLines, TerminalBars, Told
+
+Mode = Literal["human", "json", "quiet"]
+
+SECRETS = re.compile(
+    r"hf_[A-Za-z0-9]{20,}"
+    r"|(?<=Bearer )[^\s\"]+"
+    r"|(?<=://)[^/\s@]+(?=@)"
+    r"|(?<=[?&]X-Amz-Signature=)[^&\s\"]+|(?<=[?&]Signature=)[^&\s\"]+"
+)
+
+
+def redact(text: str) -> str:
+    """The text without tokens, bearer credentials and URL user-info."""
+    return SECRETS.sub("[redacted]", text)
+
+
+class Console:
+    """The two streams of one command."""
+
+    def __init__(self, mode: Mode) -> None:
+        self.mode = mode
+
+    def result(self, document: Json, text: str) -> None:
+        """The command's answer: `document` for machines, `text` for people."""
+        out = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
+        sys.stdout.write(redact(out if self.mode == "json" else text).rstrip("\n") + "\n")
+        sys.stdout.flush()
+
+    def error(self, error: PipelineError) -> None:
+        """What failed, the facts, and the hint; in JSON mode the document of a failed command."""
+        if self.mode == "json":
+            self.result({"error": error_document(error)}, "")
+        else:
+            self._say(render_error(error))
+
+    @contextmanager
+    def watching(self) -> Iterator[Observing]:
+        """A watcher of a run, fit for this stream; whatever it shows is taken away at the end."""
+        told: Told
+        if self.mode == "json":
+            told = EventLines(self._say)
+        elif self.mode == "human" and sys.stderr.isatty():
+            told = TerminalBars()
+        else:
+            told = PlainLines(self._say, quiet=self.mode == "quiet")
+        try:
+            yield Observing(told)
+        finally:
+            told.close()
+
+    def _say(self, text: str) -> None:
+        sys.stderr.write(redact(text) + "\n")
+        sys.stderr.flush()
+
+
+def render_error(error: PipelineError) -> str:
+    """An error for people."""
+    lines = [f"error: {error.message}"]
+    if isinstance(error, PlanRefused):
+        for problem in error.problems:
+            lines += ["", *render_problem(problem)]
+    lines += [_indent(fact) for fact in error.facts]
+    if error.hint:
+        lines += ["", f"hint: {error.hint}"]
+    return "\n".join(lines)
+
+
+def render_problem(problem: Problem) -> list[str]:
+    """A problem for people: its stage, what is wrong, the facts, the hint."""
+    lines = [f"  {problem.stage}: {problem.message}"]
+    lines += ["  " + _indent(fact) for fact in problem.facts]
+    if problem.hint:
+        lines.append(f"    hint: {problem.hint}")
+    return lines
+
+
+def error_document(error: PipelineError) -> dict[str, Json]:
+    """An error for machines."""
+    document: dict[str, Json] = {
+        "kind": type(error).__name__,
+        "exit_code": error.exit_code,
+        "message": error.message,
+        "facts": list(error.facts),
+        "hint": error.hint,
+    }
+    if isinstance(error, PlanRefused):
+        document["problems"] = [problem_document(problem) for problem in error.problems]
+    return document
+
+
+def problem_document(problem: Problem) -> dict[str, Json]:
+    """A problem for machines."""
+    return {
+        "stage": problem.stage,
+        "kind": problem.kind.__name__,
+        "message": problem.message,
+        "facts": list(problem.facts),
+        "hint": problem.hint,
+    }
+
+
+def format_bytes(count: int) -> str:
+    """A size for people, in powers of 1000 as disks are sold and quoted."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
+    """Columns aligned by spaces; the first row is the heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+    return "\n".join(indent + line for line in lines)
+
+
+def fields(pairs: Mapping[str, str], indent: str = "  ") -> str:
+    """Names and values, one a line, values aligned."""
+    width = max(map(len, pairs))
+    return "\n".join(f"{indent}{name.ljust(width)}  {value}" for name, value in pairs.items())
+
+
+def _indent(text: str) -> str:
+    return "\n".join("  " + line for line in text.splitlines())
