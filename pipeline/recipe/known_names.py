@@ -1,0 +1,159 @@
+"""Names that users bring along from other tools, and what a recipe calls them: data only."""
+
+from __future__ import annotations
+
+RENAMED_KEYS = {
+    "max_seq_length": "engine.max_seq_len",
+    "max_sequence_length": "engine.max_seq_len",
+    "max_sequence_len": "engine.max_seq_len",
+    "max_model_len": "engine.max_seq_len",
+    "max_context_len": "engine.max_seq_len",
+    "context_length": "engine.max_seq_len",
+    "max_input_length": "engine.max_input_len",
+    "max_prompt_len": "engine.max_input_len",
+    "batch_size": "engine.max_batch_size",
+    "max_batch": "engine.max_batch_size",
+    "max_num_seqs": "engine.max_batch_size",
+    "tp": "checkpoint.tp_size",
+    "tensor_parallel": "checkpoint.tp_size",
+    "tensor_parallel_size": "checkpoint.tp_size",
+    "pp": "checkpoint.pp_size",
+    "pipeline_parallel": "checkpoint.pp_size",
+    "pipeline_parallel_size": "checkpoint.pp_size",
+    "data_type": "checkpoint.dtype",
+    "torch_dtype": "checkpoint.dtype",
+    "precision": "checkpoint.dtype",
+    "quant": "checkpoint.quantization",
+    "quant_algo": "checkpoint.quantization",
+    "qformat": "checkpoint.quantization",
+    "use_fp8": "checkpoint.quantization",
+    "use_weight_only": "checkpoint.quantization",
+    "weight_only_precision": "checkpoint.quantization",
+    "fmha": "engine.attention.context_fmha",
+    "use_fmha": "engine.attention.context_fmha",
+    "enable_context_fmha": "engine.attention.context_fmha",
+    "context_fmha_type": "engine.attention.context_fmha",
+    "flash_attention": "engine.attention.context_fmha",
+    "gpu": "engine.targets",
+    "gpus": "engine.targets",
+    "arch": "engine.targets",
+    "sm": "engine.targets",
+    "cuda_arch": "engine.targets",
+    "compute_capability": "engine.targets",
+    "model": "source.repo",
+    "model_id": "source.repo",
+    "model_name": "source.repo",
+    "repo_id": "source.repo",
+    "hf_model": "source.repo",
+    "model_dir": "source.path",
+    "checkpoint_dir": "source.path",
+    "local_dir": "source.path",
+    "folder": "source.path",
+    "branch": "source.revision",
+    "commit": "source.revision",
+    "ref": "source.revision",
+    "tag": "source.revision",
+    "sha": "source.revision",
+    "prompt": "smoke.prompts",
+    "max_tokens": "smoke.max_new_tokens",
+    "expected": "smoke.prompts.expect",
+    "output": "package.formats",
+    "base": "extends",
+    "parent": "extends",
+    "inherit": "extends",
+    "profiles": "variants",
+}
+"""Key of another tool, or of an older one -> where a recipe has it."""
+
+SECRET_KEYS = ("token", "hf_token", "api_key", "password", "secret")
+"""Keys whose value is not to be shown in a message."""
+
+EXPLAINED_KEYS = {
+    "max_output_len": "it is gone from TensorRT-LLM: `engine.max_seq_len` limits prompt and output "
+    "together, `smoke.max_new_tokens` the output of the smoke test",
+    "max_num_tokens": "recipes do not know it yet: leave it out",
+    "opt_num_tokens": "recipes do not know it yet: leave it out",
+    "max_beam_width": "beam search is not supported: leave it out",
+    "beam_width": "beam search is not supported: leave it out",
+    "cp_size": "context parallelism is not supported: leave it out",
+    "world_size": "it follows from `checkpoint.tp_size` times `checkpoint.pp_size`: leave it out",
+    "num_gpus": "it follows from `checkpoint.tp_size` times `checkpoint.pp_size`: leave it out",
+    "workers": "it follows from `checkpoint.tp_size` times `checkpoint.pp_size`: leave it out",
+    "gpt_attention_plugin": "the engine backend chooses its plugins: leave it out",
+    "gemm_plugin": "the engine backend chooses its plugins: leave it out",
+    "remove_input_padding": "the engine backend decides it: leave it out",
+    "paged_kv_cache": "the engine backend decides it: leave it out",
+    "kv_cache_type": "the engine backend decides it: leave it out",
+    "trust_remote_code": "code of a repo is never executed: leave it out",
+    **dict.fromkeys(
+        SECRET_KEYS,
+        "a recipe holds no secrets: remove it, and set `HF_TOKEN` or log in by `hf auth login`",
+    ),
+}
+"""Key that no recipe has -> why, and what to do."""
+
+KNOWN_VALUES = {
+    "checkpoint.dtype": {
+        "bf16": "bfloat16",
+        "fp16": "float16",
+        "f16": "float16",
+        "half": "float16",
+        "fp32": "float32",
+        "f32": "float32",
+        "float": "float32",
+    },
+    "engine.backend": {
+        "trt": "tensorrt",
+        "rtx": "tensorrt",
+        "tensorrt-rtx": "tensorrt",
+        "tensorrt_rtx": "tensorrt",
+        "trt-llm": "trtllm",
+        "tensorrt-llm": "trtllm",
+        "tensorrt_llm": "trtllm",
+        "ort": "onnxruntime",
+        "onnx": "onnxruntime",
+        "cpu": "onnxruntime",
+    },
+    "engine.targets": {
+        "v100": "sm70",
+        "t4": "sm75",
+        "a100": "sm80",
+        "a10": "sm86",
+        "a10g": "sm86",
+        "rtx 3090": "sm86",
+        "l4": "sm89",
+        "l40": "sm89",
+        "l40s": "sm89",
+        "rtx 4090": "sm89",
+        "h100": "sm90",
+        "h200": "sm90",
+        "gh200": "sm90",
+        "b200": "sm100",
+        "gb200": "sm100",
+        "rtx 5090": "sm120",
+        "turing": "sm75",
+        "ampere": "sm80",
+        "ada": "sm89",
+        "hopper": "sm90",
+        "blackwell": "sm100",
+    },
+}
+"""Field -> value as users write it, in lower case -> as a recipe has it."""
+
+PATTERNS = {
+    "name": "lower-case letters and digits, with `.`, `_` or `-` between them",
+    "source.repo": "`owner/name`",
+    "source.revision": "a commit, tag or branch, with no spaces",
+    "source.path": "the path of a folder",
+    "engine.targets": "`sm` and a compute capability from 7.0 on, e.g. `sm89`",
+}
+"""Field with a pattern -> the pattern in words."""
+
+SHORTHANDS = {
+    "source": "repo",
+    "engine": "backend",
+    "checkpoint": "dtype",
+    "smoke.prompts": "text",
+    "smoke.prompts.expect": "contains",
+}
+"""Section -> the key that is meant when a single value is written in its place."""

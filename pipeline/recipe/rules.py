@@ -1,0 +1,118 @@
+"""Rules between the keys of one section, for which no model and no machine needs to be known."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import TypeVar
+
+from pydantic_core import PydanticCustomError
+
+Value = TypeVar("Value", bound=Sequence[str])
+
+BROKEN_RULE = "broken_rule"
+"""Type of the errors of this module. Their context has `keys`: paths of the keys that are at odds,
+relative to the section, where the mistake is to be shown; `message`; and perhaps `hint`."""
+
+
+def broken_rule(
+    message: str, *keys: tuple[str | int, ...], hint: str | None = None
+) -> PydanticCustomError:
+    """The error of a rule; one without `keys` is about a value whose name precedes `message`."""
+    context = {"message": message, "keys": keys, "hint": hint}
+    return PydanticCustomError(BROKEN_RULE, "{message}", context)
+
+
+def check_source(repo: str | None, revision: str | None, path: str | None) -> None:
+    """A source is a repo, perhaps with a revision, or a local folder."""
+    if repo is not None and path is not None:
+        hint = "remove one of the two"
+        raise broken_rule("`source` has both `repo` and `path`", ("path",), ("repo",), hint=hint)
+    if repo is None and path is None:
+        hint = "add `repo: owner/name` of the Hugging Face Hub, or `path:` of a local folder"
+        raise broken_rule("has neither `repo` nor `path`", hint=hint)
+    if path is not None and revision is not None:
+        hint = "remove it: a local folder is taken as it is"
+        raise broken_rule(
+            "`source.revision` goes with `repo`, not with `path`",
+            ("revision",),
+            ("path",),
+            hint=hint,
+        )
+
+
+def check_attention(context_fmha: bool, require_fused: bool) -> None:
+    """Fused attention cannot be required and turned off."""
+    if require_fused and not context_fmha:
+        raise broken_rule(
+            "`engine.attention.context_fmha` is false, but `engine.attention.require_fused` is "
+            "true: fused attention is turned off and required",
+            ("context_fmha",),
+            ("require_fused",),
+            hint="remove `context_fmha: false`, or add `require_fused: false`",
+        )
+
+
+def check_lengths(max_input_len: int, max_seq_len: int) -> None:
+    """A prompt of the greatest length must leave room for at least one generated token."""
+    if max_input_len >= max_seq_len:
+        raise broken_rule(
+            f"`engine.max_input_len` is {max_input_len}, but `engine.max_seq_len`, prompt plus "
+            f"output, is {max_seq_len}",
+            ("max_input_len",),
+            ("max_seq_len",),
+            hint="make `max_seq_len` the larger one, by the number of tokens to generate",
+        )
+
+
+def check_stop_reason(stop_reason: str | None, stop: Sequence[str]) -> None:
+    """Only a prompt with stop texts can end by one."""
+    if stop_reason == "stop" and not stop:
+        raise broken_rule(
+            "`expect.stop_reason` is `stop`, but the prompt has no `stop` texts",
+            ("expect", "stop_reason"),
+            ("stop",),
+            hint='add `stop: ["..."]`, or expect `end` (end-of-sequence token) or `length`',
+        )
+
+
+def check_expected_tokens(
+    index: int, min_tokens: int | None, token_ids: Sequence[int] | None, limit: int
+) -> None:
+    """No prompt may expect more tokens than its limit lets it generate."""
+    given = {"min_tokens": min_tokens, "token_ids": None if token_ids is None else len(token_ids)}
+    for key, num_tokens in given.items():
+        if num_tokens is not None and num_tokens > limit:
+            raise broken_rule(
+                f"`smoke.prompts[{index}].expect.{key}` asks for {num_tokens} tokens, but at most "
+                f"{limit} are generated",
+                ("prompts", index, "expect", key),
+                ("prompts", index, "max_new_tokens"),
+                ("max_new_tokens",),
+                hint="raise `max_new_tokens` of the prompt or of `smoke`",
+            )
+
+
+def check_distinct(values: Value) -> Value:
+    """No item may be given twice."""
+    repeated = sorted(value for value, count in Counter(values).items() if count > 1)
+    if repeated:
+        names = ", ".join(f"`{value}`" for value in repeated)
+        raise broken_rule(f"gives {names} more than once", hint="give each once")
+    return values
+
+
+def check_regex(pattern: str) -> str:
+    """The pattern must be a regular expression of Python's `re`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about patterns whose meaning may change one day
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        hint = (
+            "put a pattern in single quotes, and a backslash before a literal `(`, `[`, `*` or `+`"
+        )
+        raise broken_rule(f"is not a regular expression: {error}", hint=hint) from None
+    return pattern

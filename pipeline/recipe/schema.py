@@ -1,0 +1,197 @@
+"""The recipe: one frozen, strict model per YAML section, one field per key.
+
+Every field but `name` and `source` has a default, and no default depends on the machine, so that a
+recipe means the same everywhere. The JSON schema for editors is generated from these models; what
+a rule between keys says, and which keys it is about, is in `pipeline.recipe.rules`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from pipeline.recipe import rules
+
+Dtype = Literal["bfloat16", "float16", "float32"]
+Target = Annotated[str, StringConstraints(pattern=r"^sm(7[05]|8[0-9]|9[0-9]|1[0-2][0-9])$")]
+RecipeName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=100)
+]
+PositiveInt = Annotated[int, Field(ge=1)]
+TokenId = Annotated[int, Field(ge=0)]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of the recipe: unknown keys are errors, values are never coerced or changed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Source(Section):
+    """Where the Hugging Face checkpoint comes from: a hub repo or a local folder."""
+
+    repo: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Hugging Face repo, `owner/name`",
+    )
+    revision: str | None = Field(
+        None,
+        pattern=r"^[!-~]+$",
+        max_length=200,
+        description="Commit, tag or branch of the repo; it is resolved to a commit once. "
+        "Default: the repo's main branch",
+    )
+    path: str | None = Field(
+        None,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
+        description="Local folder, relative to the recipe file that names it",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Source:
+        rules.check_source(self.repo, self.revision, self.path)
+        return self
+
+
+class Checkpoint(Section):
+    """The TensorRT-LLM checkpoint to write."""
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto", description="Storage type of the weights; `auto` keeps the source's"
+    )
+    tp_size: PositiveInt = Field(1, description="Tensor-parallel size")
+    pp_size: PositiveInt = Field(1, description="Pipeline-parallel size")
+    quantization: Literal["none"] = Field("none", description="Quantization of the weights")
+
+
+class Attention(Section):
+    """How attention is computed, and what must be proved about it."""
+
+    context_fmha: bool = Field(
+        True, description="Use the fused (flash) attention kernels in the context phase"
+    )
+    require_fused: bool = Field(
+        True, description="Fail where fused attention is not proved, instead of falling back"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Attention:
+        rules.check_attention(self.context_fmha, self.require_fused)
+        return self
+
+
+class EngineSettings(Section):
+    """The engine to build."""
+
+    backend: Literal["trtllm", "tensorrt", "onnxruntime"] = Field(
+        "trtllm", description="Engine backend; never guessed from the machine"
+    )
+    max_batch_size: PositiveInt = Field(8, description="Largest number of sequences in a batch")
+    max_input_len: PositiveInt = Field(1024, description="Longest prompt, in tokens")
+    max_seq_len: PositiveInt = Field(2048, description="Longest prompt plus output, in tokens")
+    attention: Attention = Field(
+        Attention(), description="How attention is computed, and what must be proved about it"
+    )
+    targets: Annotated[tuple[Target, ...], AfterValidator(rules.check_distinct)] = Field(
+        ("sm90",),
+        min_length=1,
+        strict=False,
+        description="GPU architectures that the engine must run on, e.g. `sm89`",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> EngineSettings:
+        rules.check_lengths(self.max_input_len, self.max_seq_len)
+        return self
+
+
+class Expect(Section):
+    """What a generation must be. All that is given must hold."""
+
+    text: str | None = Field(None, description="The generated text, exactly")
+    contains: Text | None = Field(None, description="A part of the generated text")
+    regex: Annotated[str, AfterValidator(rules.check_regex)] | None = Field(
+        None, description="A pattern that is found in the generated text"
+    )
+    token_ids: tuple[TokenId, ...] | None = Field(
+        None, strict=False, description="The generated token ids, exactly"
+    )
+    min_tokens: PositiveInt | None = Field(None, description="Least number of generated tokens")
+    stop_reason: Literal["end", "stop", "length"] | None = Field(
+        None, description="`end`: end-of-sequence token; `stop`: stop text; `length`: limit reached"
+    )
+
+
+class Prompt(Section):
+    """One prompt of the smoke test."""
+
+    text: Text = Field(description="The prompt, as the model is to continue it")
+    stop: tuple[Text, ...] = Field((), strict=False, description="Texts that end the generation")
+    max_new_tokens: PositiveInt | None = Field(None, description="Overrides the smoke test's")
+    expect: Expect = Field(Expect(), description="What the generation must be")
+
+    @model_validator(mode="after")
+    def _check(self) -> Prompt:
+        rules.check_stop_reason(self.expect.stop_reason, self.stop)
+        return self
+
+
+class Smoke(Section):
+    """The smoke test: prompts for the built engine, greedy unless a temperature is given."""
+
+    prompts: tuple[Prompt, ...] = Field(
+        (Prompt(text="Hello"),),
+        min_length=1,
+        strict=False,
+        description="Prompts and what is expected of their generations",
+    )
+    max_new_tokens: PositiveInt = Field(16, description="Limit of generated tokens per prompt")
+    temperature: Annotated[float, Field(ge=0, le=10)] = Field(
+        0.0, description="0 is greedy decoding; above it, sampling"
+    )
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="Nucleus of the sampling")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of the sampling")
+    require_engine: bool = Field(
+        False,
+        description="Fail unless the engine itself is executed; otherwise the same graph may be "
+        "executed by ONNX Runtime where no supported GPU is present, and the record says so",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Smoke:
+        for index, prompt in enumerate(self.prompts):
+            expect = prompt.expect
+            limit = prompt.max_new_tokens or self.max_new_tokens
+            rules.check_expected_tokens(index, expect.min_tokens, expect.token_ids, limit)
+        return self
+
+
+class Package(Section):
+    """The release."""
+
+    formats: Annotated[tuple[Literal["tar"], ...], AfterValidator(rules.check_distinct)] = Field(
+        ("tar",),
+        strict=False,
+        description="What is made of the release folder; an empty list leaves the folder alone",
+    )
+
+
+class Recipe(Section):
+    """A recipe with `extends`, `variants` and overrides applied: every key has its value."""
+
+    name: RecipeName = Field(description="Name of the release")
+    source: Source = Field(description="Where the Hugging Face checkpoint comes from")
+    checkpoint: Checkpoint = Field(Checkpoint(), description="The TensorRT-LLM checkpoint to write")
+    engine: EngineSettings = Field(EngineSettings(), description="The engine to build")
+    smoke: Smoke = Field(Smoke(), description="The smoke test of the built engine")
+    package: Package = Field(Package(), description="The release")
