@@ -1,0 +1,128 @@
+"""Remembers SHA-256 digests of local files, so that unchanged gigabytes are hashed once.
+
+A file counts as unchanged while path, size, modification time, inode and device are. The memory is
+a convenience: where it is damaged or cannot be written, it forgets, and files are hashed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pipeline.errors import MachineError, VerificationError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+T = TypeVar("T")
+
+FILE_NAME = "digests.sqlite"
+SETTLED_NS = 2_000_000_000
+"""A file changed less than this ago may change again within one tick of its modification time."""
+
+TABLE = """CREATE TABLE IF NOT EXISTS digests (
+  path TEXT PRIMARY KEY, state TEXT NOT NULL, sha256 TEXT NOT NULL, seal TEXT NOT NULL)"""
+
+
+class DigestMemory:
+    """The digests in `digests.sqlite` of a store folder, which several processes may share."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def recall(self, path: Path) -> str | None:
+        """SHA-256 of an unchanged file in hex, or None. Raises OSError where it is not there."""
+        real, state = _state(path)
+
+        def select(connection: sqlite3.Connection) -> tuple[str, str] | None:
+            query = "SELECT sha256, seal FROM digests WHERE path = ? AND state = ?"
+            found: tuple[str, str] | None = connection.execute(query, (real, state)).fetchone()
+            return found
+
+        found = self._try(select) if (self.root / FILE_NAME).is_file() else None
+        if found is None or found[1] != _seal(real, state, found[0]):
+            return None
+        return found[0]
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 of a file in hex, from memory or by reading it, then remembered.
+
+        Raises VerificationError where the file changes meanwhile, MachineError where it cannot be
+        read.
+        """
+        try:
+            known = self.recall(path)
+            if known is not None:
+                return known
+            before = _state(path)
+            with path.open("rb") as stream:
+                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+            if _state(path) != before:
+                raise VerificationError(
+                    f"`{path}` changes while it is read",
+                    hint="wait until whatever writes it has finished",
+                )
+            self._remember(path, *before, sha256)
+        except OSError as error:
+            raise MachineError(f"`{path}` cannot be read: {error.strerror}") from None
+        return sha256
+
+    def forget(self, path: Path) -> None:
+        """Drop what is known of a file, because it proved wrong."""
+        real = os.path.realpath(path)
+
+        def delete(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM digests WHERE path = ?", (real,))
+
+        self._try(delete)
+
+    def _remember(self, path: Path, real: str, state: str, sha256: str) -> None:
+        if time.time_ns() - path.stat().st_mtime_ns < SETTLED_NS:
+            return
+        row = (real, state, sha256, _seal(real, state, sha256))
+
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.execute(TABLE)
+            connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", row)
+
+        self._try(insert)
+
+    def _try(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
+        """Do something with the database, or nothing where that fails; a damaged one is removed."""
+        import sqlite3
+
+        path = self.root / FILE_NAME
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(path, timeout=10)) as connection, connection:
+                return action(connection)
+        except (sqlite3.Error, OSError, UnicodeError) as error:
+            # Locks and permissions are OperationalError, a subclass; this type itself is damage.
+            if type(error) is sqlite3.DatabaseError:
+                _remove(path)
+            return None
+
+
+def _state(path: Path) -> tuple[str, str]:
+    """The real path, and everything that would differ if the file had changed."""
+    real = os.path.realpath(path)
+    stat = os.stat(real)  # noqa: PTH116 (a plain path: it is a key)
+    state = (stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev)
+    return real, " ".join(map(str, state))
+
+
+def _seal(path: str, state: str, sha256: str) -> str:
+    """A checksum of a row: a digest that was damaged on disk must not become a wrong answer."""
+    return hashlib.sha256(f"{path}\0{state}\0{sha256}".encode(errors="surrogateescape")).hexdigest()
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError:
+        return

@@ -1,0 +1,182 @@
+"""A source checkpoint in a local folder."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.artifact import Json
+from pipeline.checkpoint.huggingface import CONFIG_NAME, INDEX_NAME, SourceCheckpoint, assemble
+from pipeline.checkpoint.safetensors_file import read_header
+from pipeline.checkpoint.strict_json import listed
+from pipeline.errors import MachineError, RecipeError, VerificationError
+from pipeline.progress import Progress
+from pipeline.sources.copying import copy_hashed
+from pipeline.sources.digest_memory import DigestMemory
+from pipeline.sources.listing import SourceFile, SourceListing
+from pipeline.sources.selection import (
+    CHAT_TEMPLATE_FOLDER,
+    CODE_TEXTS,
+    refuse_remote_code,
+    select_files,
+)
+
+MAX_TEXT_BYTES = 128 << 20
+"""No config, tokenizer or index is near this; a larger one is not read into memory."""
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+MAX_POINTER_BYTES = 1024
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """The needed files of a local folder. Nothing in it is ever changed, moved or linked to."""
+
+    folder: Path
+    listing: SourceListing
+    memory: DigestMemory
+
+    def hashed(self) -> LocalSource:
+        """The same source with every digest known: files that the memory does not know are read.
+
+        Raises MachineError where a file cannot be read.
+        """
+        try:
+            files = tuple(
+                replace(file, sha256=file.sha256 or self.memory.digest(self.folder / file.name))
+                for file in self.listing.files
+            )
+        except OSError as error:
+            raise MachineError(f"`{error.filename}` cannot be read: {error.strerror}") from None
+        return replace(self, listing=replace(self.listing, files=files))
+
+    def checkpoint(self) -> SourceCheckpoint:
+        """Config, index and headers. Raises RecipeError where a config points to remote code."""
+        refuse_remote_code(
+            {name: self.read_text(name) for name in CODE_TEXTS if self.listing.find(name)}
+        )
+        index = self.read_text(INDEX_NAME) if self.listing.find(INDEX_NAME) else None
+        headers = {
+            name: read_header(self.folder / name, name) for name in self.listing.weight_files
+        }
+        return assemble(self.read_text(CONFIG_NAME), index, headers)
+
+    def read_text(self, name: str) -> bytes:
+        """The bytes of a small file of the listing."""
+        file = self.listing.find(name)
+        assert file is not None, f"`{name}` is not in the listing"
+        return _read_text(self.folder / name, name)
+
+    def fetch(self, out_dir: Path, progress: Progress) -> list[Json]:
+        """Copy every file into a folder: name, size in bytes and SHA-256 of each, sorted by name.
+
+        Raises VerificationError where a file is no longer what the listing says, and OSError where
+        the copy cannot be written.
+        """
+        progress.start("copy", self.listing.total_bytes)
+        records: list[Json] = []
+        for file in self.listing.files:
+            sha256 = self._copy(file, out_dir / file.name, progress)
+            records.append({"name": file.name, "size_bytes": file.size_bytes, "sha256": sha256})
+        return records
+
+    def _copy(self, file: SourceFile, target: Path, progress: Progress) -> str:
+        """Copy one file and compare the copy with the listing; returns its SHA-256."""
+        source = self.folder / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            source.open("rb").close()
+        except OSError as error:
+            raise MachineError(f"`{source}` cannot be read: {error.strerror}") from None
+        copy = copy_hashed(source, target, progress.advance)
+        if copy.size_bytes != file.size_bytes or copy.sha256 != file.sha256:
+            self.memory.forget(source)
+            raise VerificationError(
+                f"`{source}` has changed since the plan was made",
+                facts=[
+                    f"planned: {file.size_bytes} bytes, SHA-256 `{file.sha256}`",
+                    f"found: {copy.size_bytes} bytes, SHA-256 `{copy.sha256}`",
+                ],
+                hint="run again when nothing writes to this folder",
+            )
+        return copy.sha256
+
+
+def open_local(where: str, base_dir: Path, memory: DigestMemory) -> LocalSource:
+    """List a local folder. `where` is relative to `base_dir`, the folder of its recipe.
+
+    No weight is read: the SHA-256 of a file that the memory does not know stays None, see
+    `LocalSource.hashed`. Raises RecipeError where the folder is not a checkpoint that we read,
+    VerificationError where its index or names are wrong, MachineError where it cannot be read.
+    """
+    folder = base_dir / Path(where).expanduser()
+    if not folder.is_dir():
+        state = "is not a folder" if folder.exists() else "does not exist"
+        raise RecipeError(
+            f"the source folder `{where}` {state}",
+            facts=[f"looked for `{folder}`"],
+            hint="`source.path` is relative to the recipe file that names it",
+        )
+    try:
+        names = frozenset(_names(folder))
+        index = _read_text(folder / INDEX_NAME, INDEX_NAME) if INDEX_NAME in names else None
+        files = [_describe(folder, name) for name in select_files(names, index)]
+    except OSError as error:
+        raise MachineError(f"`{error.filename}` cannot be read: {error.strerror}") from None
+    _refuse_lfs_pointers(folder, files)
+    files = [replace(file, sha256=memory.recall(folder / file.name)) for file in files]
+    return LocalSource(folder, SourceListing("local", where, None, tuple(files)), memory)
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Names that can be needed: at the root, and chat templates. Links to files count as files."""
+    for entry in os.scandir(folder):
+        yield entry.name
+    templates = folder / CHAT_TEMPLATE_FOLDER
+    if templates.is_dir():
+        for entry in os.scandir(templates):
+            yield f"{CHAT_TEMPLATE_FOLDER}/{entry.name}"
+
+
+def _describe(folder: Path, name: str) -> SourceFile:
+    """Size of a file, which must be a regular one or a link to one, as in a hub client's cache."""
+    try:
+        state = (folder / name).stat()
+    except FileNotFoundError:
+        raise VerificationError(
+            f"`{name}` of the source is a link to a file that is not there",
+            hint="fetch the checkpoint again, or point `source.path` to a complete one",
+        ) from None
+    if not stat.S_ISREG(state.st_mode):
+        raise VerificationError(f"`{name}` of the source is not a regular file")
+    return SourceFile(name, state.st_size)
+
+
+def _read_text(path: Path, name: str) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise MachineError(f"`{path}` cannot be read: {error.strerror}") from None
+    if len(text) > MAX_TEXT_BYTES:
+        raise VerificationError(f"`{name}` has more than {MAX_TEXT_BYTES} bytes")
+    return text
+
+
+def _refuse_lfs_pointers(folder: Path, files: list[SourceFile]) -> None:
+    """A clone without git-lfs holds a short text in place of each large file."""
+    pointers = [
+        f"`{file.name}`"
+        for file in files
+        if len(LFS_POINTER) < file.size_bytes <= MAX_POINTER_BYTES
+        and _read_text(folder / file.name, file.name).startswith(LFS_POINTER)
+    ]
+    if pointers:
+        raise VerificationError(
+            f"{len(pointers)} files of the source are Git LFS pointers, not the files themselves",
+            facts=listed(pointers),
+            hint="run `git lfs pull` in the source folder",
+        )
