@@ -15,7 +15,7 @@ demo: $(VENV)/.demo  ## Build, prove, smoke-test and package the shipped model
 	$(BIN)/trtllm-pack run recipes/demo.yaml --store $(STORE) --out build/demo
 
 test: $(VENV)/.dev  ## All tests that need no GPU, network or torch
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 check: $(VENV)/.dev  ## Lint, format, types, recipes
 	$(BIN)/ruff check .

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pipeline.artifact import Json
 from pipeline.checkpoint.huggingface import SourceCheckpoint
 from pipeline.checkpoint.safetensors_file import ITEM_BYTES
 from pipeline.engines import find_engine
@@ -37,7 +36,6 @@ class Plan:
     """A resolved recipe. Stages read it; their `settings` say which parts."""
 
     recipe: Recipe
-    recipe_document: Mapping[str, Json]
     source: LocalSource | HubSource
     checkpoint: SourceCheckpoint
     family: Family
@@ -59,18 +57,15 @@ def resolve(
     memory: DigestMemory,
     hardware: Hardware,
     offline: bool = False,
-    hash_local: bool = True,
 ) -> Plan:
     """Resolve a recipe: source, family, layout, engine; find what would fail.
 
     Problems that leave the plan whole are listed in it. Raises PlanRefused with all that was found
     where no conversion is possible, and RemoteError or RecipeError where the source cannot be
-    read. `hash_local=False` leaves digests of a local source that was never hashed unknown.
+    read. No weight is read: digests of a local source that was never hashed stay unknown.
     """
     recipe = loaded.recipe
-    source = open_source(
-        recipe.source, loaded.base_dir, memory, offline=offline, hash_local=hash_local
-    )
+    source = open_source(recipe.source, loaded.base_dir, memory, offline=offline)
     checkpoint = source.checkpoint()
     engine = find_engine(recipe.engine.backend)
     parallelism = Parallelism(recipe.checkpoint.tp_size, recipe.checkpoint.pp_size)
@@ -90,7 +85,6 @@ def resolve(
     ]
     return Plan(
         recipe=recipe,
-        recipe_document=loaded.document,
         source=source,
         checkpoint=checkpoint,
         family=family,
@@ -105,6 +99,11 @@ def resolve(
         needs=_needs(source, conversion, engine, recipe, dtype),
         problems=tuple(problems),
     )
+
+
+def with_digests(plan: Plan) -> Plan:
+    """The same plan with the digest of every source file, reading local files never hashed."""
+    return replace(plan, source=plan.source.hashed())
 
 
 def _unavailable(engine: Engine) -> list[Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.artifact import Artifact, Json, Store
@@ -13,6 +13,9 @@ from pipeline.hardware import free_disk_bytes
 from pipeline.plan import Plan
 from pipeline.recipe.load import load_recipe
 from pipeline.run import StageResult, StageState
+from pipeline.run_record import past_seconds
+
+HEADING = ("stage", "state", "disk", "memory", "last time", "key")
 
 
 def plan_document(
@@ -20,8 +23,9 @@ def plan_document(
 ) -> dict[str, Json]:
     """Everything that the plan resolved, JSON."""
     conversion = plan.conversion
+    past = past_seconds(plan, store)
     return {
-        "recipe": dict(plan.recipe_document),
+        "recipe": plan.recipe.model_dump(mode="json"),
         "source": {
             "kind": plan.source.listing.kind,
             "where": plan.source.listing.where,
@@ -46,7 +50,7 @@ def plan_document(
             "smoke_executor": plan.executor,
             "smoke_executor_reason": plan.executor_reason,
         },
-        "stages": [_stage_document(plan, state) for state in states],
+        "stages": [_stage_document(plan, state, past) for state in states],
         "free": {
             "disk_bytes": free_disk_bytes(store.root),
             "memory_bytes": plan.hardware.available_memory_bytes,
@@ -55,7 +59,7 @@ def plan_document(
     }
 
 
-def _stage_document(plan: Plan, state: StageState) -> dict[str, Json]:
+def _stage_document(plan: Plan, state: StageState, past: Mapping[str, float]) -> dict[str, Json]:
     need = plan.needs[state.stage.name]
     return {
         "stage": state.stage.name,
@@ -63,6 +67,7 @@ def _stage_document(plan: Plan, state: StageState) -> dict[str, Json]:
         "cached": state.artifact is not None,
         "disk_bytes": need.disk_bytes,
         "memory_bytes": need.memory_bytes,
+        "past_seconds": past.get(state.stage.name),
     }
 
 
@@ -72,7 +77,7 @@ def plan_text(document: dict[str, Json], problems: Sequence[Problem]) -> str:
         f"plan of {document['recipe']['name']}",
         fields(_plan_fields(document)),
         "",
-        table([("stage", "state", "disk", "memory", "key"), *map(_stage_row, document["stages"])]),
+        table([HEADING, *map(_stage_row, document["stages"])]),
         "",
         fields(_budget_fields(document)),
         "",
@@ -117,7 +122,10 @@ def _stage_row(stage: Json) -> tuple[str, ...]:
     sizes = [stage["disk_bytes"], stage["memory_bytes"]]
     shown = [format_bytes(size) if size and not stage["cached"] else "-" for size in sizes]
     state = "reused" if stage["cached"] else "to do"
-    return (stage["stage"], state, *shown, (stage["key"] or "known after download")[:20])
+    past = stage["past_seconds"]
+    took = "-" if stage["cached"] or past is None else f"{past:.1f} s"
+    key = (stage["key"] or "known after download")[:20]
+    return (stage["stage"], state, *shown, took, key)
 
 
 def _budget_fields(document: dict[str, Json]) -> dict[str, str]:
@@ -157,20 +165,48 @@ def run_text(results: Sequence[StageResult], artifact: Artifact, placed: Path | 
     artifacts = {result.stage.name: result.artifact for result in results}
     parts: list[str] = []
     if "smoke" in artifacts:
-        parts += _smoke_lines(artifacts["smoke"])
+        record = json.loads((artifacts["smoke"].path / "smoke.json").read_bytes())
+        parts += [*generation_lines(record), ""]
     if "build" in artifacts:
-        parts += _proof_lines(artifacts["build"])
-    return "\n".join([*parts, f"{artifact.manifest.stage}: {placed or artifact.path}"])
+        proof = json.loads((artifacts["build"].path / "attention.json").read_bytes())
+        parts += ["attention", fields(proof_fields(proof)), ""]
+    where = placed or artifact.path
+    if artifact.manifest.stage == "package":
+        facts = artifact.facts
+        names = [facts["folder"], *([facts["tar"]] if "tar" in facts else [])]
+        parts += [f"release  {where / name}" for name in names]
+    else:
+        parts.append(f"{artifact.manifest.stage}  {where}")
+    return "\n".join(parts)
 
 
-def _smoke_lines(artifact: Artifact) -> list[str]:
-    record = json.loads((artifact.path / "smoke.json").read_bytes())
-    return [str(record)]
+def generation_lines(record: Json) -> list[str]:
+    """A smoke record for people: what executed, every prompt and what it was continued by."""
+    executed = record["executed_by"]
+    lines = [f"generated text ({executed['note']})"]
+    for prompt in record["prompts"]:
+        held = len(prompt["expectations"])
+        lines += ["", f"  {prompt['prompt']}"]
+        lines += [f"  > {line}" for line in prompt["text"].strip("\n").splitlines() or [""]]
+        lines.append(
+            f"  {len(prompt['token_ids'])} tokens, stopped by {prompt['stop_reason']}; "
+            + (f"{held} expectation{'s' if held > 1 else ''} held" if held else "nothing expected")
+        )
+    return lines
 
 
-def _proof_lines(artifact: Artifact) -> list[str]:
-    proof = json.loads((artifact.path / "attention.json").read_bytes())
-    return [str(proof)]
+def proof_fields(proof: Json) -> dict[str, str]:
+    """An attention proof for people: requested, built and observed, each by itself."""
+    asked, built, observed = proof["requested"], proof["built"], proof["observed"]
+    kernels = "fused" if asked["context_fmha"] else "not fused"
+    sites = f"{built['attention_layers']} of {built['attention_sites']} attention sites"
+    why = observed.get("reason") or observed.get("evidence")
+    return {
+        "requested": kernels + (", or fail" if asked["require_fused"] else ""),
+        "built": f"{built['status']}: {sites} for {', '.join(built['targets'])}; "
+        f"{built['evidence']}",
+        "observed": f"{observed['status']}: {why}" if why else observed["status"],
+    }
 
 
 def recipes_document(folder: Path) -> dict[str, Json]:

@@ -13,7 +13,7 @@ from typing import Protocol
 from pipeline.artifact import Artifact, Store, describe
 from pipeline.errors import MachineError, PlanRefused, Problem, ResourceError
 from pipeline.hardware import free_disk_bytes
-from pipeline.plan import Plan
+from pipeline.plan import Plan, with_digests
 from pipeline.progress import Progress
 from pipeline.stages import STAGES
 from pipeline.stages.stage import Stage
@@ -116,6 +116,7 @@ def run(
     problems = find_problems(plan, preview(plan, store, until), store)
     if problems:
         raise PlanRefused(problems)
+    plan = with_digests(plan)
     artifacts: dict[str, Artifact] = {}
     results = []
     for stage in stages_until(until):

@@ -1,0 +1,35 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RecipeArg = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", metavar="RECIPE")]
+PathArg = Annotated[Path, typer.Argument(metavar="PATH")]
+SetOpt = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key; may be repeated."),
+]
+VariantOpt = Annotated[
+    str | None, typer.Option("--variant", help="Use this variant of the recipe.")
+]
+StoreOpt = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", envvar="TRTLLM_PACK_STORE", help="Artifact store [default: the user's cache]."
+    ),
+]
+OutOpt = Annotated[
+    Path | None, typer.Option("--out", help="Also place the artifact in this folder.")
+]
+OfflineOpt = Annotated[bool, typer.Option("--offline", help="Make no network request.")]
+LockTimeoutOpt = Annotated[
+    float,
+    typer.Option("--lock-timeout", help="Seconds to wait for a process that makes the same."),
+]
+JsonOpt = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
+DebugOpt = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

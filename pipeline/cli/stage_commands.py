@@ -1,0 +1,137 @@
+"""The commands that make and run a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pipeline.cli.answering import Mode, answering
+from pipeline.cli.options import (
+    DebugOpt,
+    JsonOpt,
+    LockTimeoutOpt,
+    OfflineOpt,
+    OutOpt,
+    QuietOpt,
+    RecipeArg,
+    SetOpt,
+    StoreOpt,
+    VariantOpt,
+)
+from pipeline.errors import PlanRefused
+
+if TYPE_CHECKING:
+    from pipeline.artifact import Store
+    from pipeline.plan import Plan
+
+STAGE_HELP = {
+    "run": ("package", "Run all stages: download, convert, verify, build, smoke, package."),
+    "download": ("download", "Fetch and check the source checkpoint."),
+    "convert": ("verify", "Convert to a TensorRT-LLM checkpoint, and verify the round trip."),
+    "build": ("build", "Build the engine and prove its attention."),
+    "smoke": ("smoke", "Generate text with the engine and check the expectations."),
+    "package": ("package", "Make the release; the same as `run`."),
+}
+"""Command -> last stage that it runs, help. `--out` places the artifact of the command's stage."""
+
+
+HASHED_BY_PLAN_BYTES = 1 << 30
+"""A local source up to this size is hashed by `plan`, problems aside, so that keys are shown."""
+
+
+def _open_store(path: Path | None) -> Store:
+    from pipeline.artifact import Store
+
+    if path is None:
+        from platformdirs import user_cache_path
+
+        path = user_cache_path("trtllm-pack")
+    return Store(path.absolute())
+
+
+def _resolve(
+    recipe: Path, variant: str | None, overrides: list[str] | None, store: Store, offline: bool
+) -> Plan:
+    from pipeline.hardware import detect
+    from pipeline.plan import resolve
+    from pipeline.recipe.load import load_recipe
+    from pipeline.sources.digest_memory import DigestMemory
+
+    loaded = load_recipe(recipe, variant=variant, overrides=tuple(overrides or ()))
+    memory = DigestMemory(store.root)
+    return resolve(loaded, memory=memory, hardware=detect(), offline=offline)
+
+
+def _stage_command(name: str, until: str, help_text: str) -> Callable[..., None]:
+    """The command that runs the stages up to `until`."""
+
+    def command(
+        recipe: RecipeArg,
+        overrides: SetOpt = None,
+        variant: VariantOpt = None,
+        store: StoreOpt = None,
+        out: OutOpt = None,
+        offline: OfflineOpt = False,
+        lock_timeout: LockTimeoutOpt = 3600.0,
+        as_json: JsonOpt = False,
+        quiet: QuietOpt = False,
+        debug: DebugOpt = False,
+    ) -> None:
+        with answering(Mode(as_json, quiet, debug)) as console:
+            from pipeline.artifact import export
+            from pipeline.report import run_document, run_text
+            from pipeline.run import run
+            from pipeline.run_record import write_run_record
+
+            opened = _open_store(store)
+            plan = _resolve(recipe, variant, overrides, opened, offline)
+            with console.watching() as observer:
+                results = run(plan, opened, until, observer, lock_timeout_s=lock_timeout)
+            write_run_record(plan, opened, results)
+            wanted = "package" if name == "run" else name
+            artifact = next(r.artifact for r in results if r.stage.name == wanted)
+            if out is not None:
+                export(artifact, out)
+            document = run_document(results, artifact, out)
+            console.result(document, run_text(results, artifact, out))
+
+    command.__doc__ = help_text
+    return command
+
+
+def add_stage_commands(app: typer.Typer) -> None:
+    """Register `run`, `plan` and a command for each stage."""
+    for name, (until, help_text) in STAGE_HELP.items():
+        app.command(name=name, help=help_text)(_stage_command(name, until, help_text))
+    app.command()(plan)
+
+
+def plan(
+    recipe: RecipeArg,
+    overrides: SetOpt = None,
+    variant: VariantOpt = None,
+    store: StoreOpt = None,
+    offline: OfflineOpt = False,
+    as_json: JsonOpt = False,
+    debug: DebugOpt = False,
+) -> None:
+    """Show what a run would do, and every problem, before any weight is read."""
+    with answering(Mode(json=as_json, debug=debug)) as console:
+        from pipeline.plan import with_digests
+        from pipeline.report import plan_document, plan_text
+        from pipeline.run import find_problems, preview
+
+        opened = _open_store(store)
+        resolved = _resolve(recipe, variant, overrides, opened, offline)
+        states = preview(resolved, opened, "package")
+        problems = find_problems(resolved, states, opened)
+        if not problems and resolved.source.listing.total_bytes <= HASHED_BY_PLAN_BYTES:
+            resolved = with_digests(resolved)
+            states = preview(resolved, opened, "package")
+        document = plan_document(resolved, states, problems, opened)
+        console.result(document, plan_text(document, problems))
+        if problems:
+            raise typer.Exit(PlanRefused(problems).exit_code)

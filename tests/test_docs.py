@@ -1,0 +1,46 @@
+"""The documents agree with the code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pipeline.cli.stage_commands import STAGE_HELP
+from pipeline.recipe.schema import Recipe
+from tests.command import ROOT
+
+RECIPE_DOC = (ROOT / "docs" / "recipe.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+
+def keys(model: type[Any], prefix: str = "") -> Iterator[str]:
+    """Dotted names of all keys that hold a value."""
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if hasattr(inner, "model_fields"):
+            yield from keys(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def test_every_key_of_a_recipe_is_documented_and_no_other() -> None:
+    documented = set(re.findall(r"^\| `([a-z_.]+)`", RECIPE_DOC, re.MULTILINE))
+    assert documented == set(keys(Recipe)) | {"extends", "variants"}
+
+
+@pytest.mark.parametrize("command", [*STAGE_HELP, "plan", "verify", "inspect", "recipes"])
+def test_the_readme_names_every_command(command: str) -> None:
+    assert re.search(rf"\b{command}\b", README)
+
+
+def test_the_readme_leads_with_the_two_commands() -> None:
+    head = README.split("##")[0]
+    assert head.index("make demo") < head.index("make test")
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_links_of_the_readme_lead_somewhere(path: str) -> None:
+    assert (ROOT / path).exists()
