@@ -38,19 +38,20 @@ def check(
     with answering(Mode(json=as_json, debug=debug)) as console:
         from pipeline.recipe.load import load_recipe
 
-        rows, mistakes = [], []
+        rows: list[dict[str, str | list[str]]] = []
+        mistakes: list[PipelineError] = []
+        lines = []
         for path in recipes:
             try:
                 loaded = load_recipe(path)
             except PipelineError as error:
                 mistakes.append(error)
                 continue
-            rows.append(
-                {"path": str(path), "name": loaded.recipe.name, "variants": loaded.variants}
-            )
+            variants = list(loaded.variants)
+            rows.append({"path": str(path), "name": loaded.recipe.name, "variants": variants})
+            lines.append(" ".join([str(path), *variants]))
         if mistakes:
             raise _all_together(mistakes)
-        lines = [" ".join([row["path"], *row["variants"]]) for row in rows]
         console.result({"recipes": rows}, "\n".join(lines))
 
 

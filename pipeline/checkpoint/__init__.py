@@ -1,0 +1,1 @@
+"""Checkpoint formats: safetensors headers, Hugging Face sources, TensorRT-LLM targets."""

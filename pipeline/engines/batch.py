@@ -1,0 +1,83 @@
+"""Where the tokens of a batch stand: the inputs of one step of the decoder graph.
+
+Prompts of unequal length share a batch by padding on the right. A padded slot of the cache is
+never seen: only padded queries look at it, and the sequence's own next tokens overwrite it.
+Imports numpy: engines import it where they execute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Inputs of one execution; b = batch, s = tokens of this step, t = cache slots.
+
+    `finished_rows`: the sequences whose last prompt token is in this step, so that its logits
+    count.
+    """
+
+    input_ids: Ids  # [b, s]
+    position_ids: Ids  # [b, s]
+    write_indices: Ids  # [b]
+    last_index: Ids  # [b]
+    finished_rows: NDArray[np.bool_]  # [b]
+
+    @property
+    def slots_needed(self) -> int:
+        """Least number of cache slots that this step can run with."""
+        return int(self.write_indices.max()) + int(self.input_ids.shape[1])
+
+    def mask(self, num_slots: int) -> NDArray[np.bool_]:
+        """Which slots each token sees: itself and what came before. Bool `[b, 1, s, t]`."""
+        slots = np.arange(num_slots, dtype=np.int64)
+        seen: NDArray[np.bool_] = slots <= self.position_ids[:, None, :, None]
+        return seen
+
+    def nonpad_kv_seqlen(self) -> Ids:
+        """Slots filled after this step, padding included: int64 `[b]`."""
+        filled: Ids = self.write_indices + self.input_ids.shape[1]
+        return filled
+
+
+def prefill_steps(prompts: Sequence[Sequence[int]], max_tokens: int) -> Iterator[Step]:
+    """The steps that read the prompts, each of at most `max_tokens` tokens over all sequences.
+
+    Long prompts are read piece by piece, which bounds the attention scores that a step holds.
+    """
+    lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+    longest, batch = int(lengths.max()), len(prompts)
+    padded = np.zeros((batch, longest), dtype=np.int64)
+    for row, prompt in enumerate(prompts):
+        padded[row, : len(prompt)] = prompt
+    width = max(1, max_tokens // batch)
+    for first in range(0, longest, width):
+        piece = np.ascontiguousarray(padded[:, first : first + width])
+        positions = np.arange(first, first + piece.shape[1], dtype=np.int64)
+        last = lengths - 1 - first
+        yield Step(
+            input_ids=piece,
+            position_ids=np.ascontiguousarray(np.broadcast_to(positions, piece.shape)),
+            write_indices=np.full(batch, first, dtype=np.int64),
+            last_index=np.clip(last, 0, piece.shape[1] - 1),
+            finished_rows=(last >= 0) & (last < piece.shape[1]),
+        )
+
+
+def decode_step(token_ids: Sequence[int], lengths: Ids) -> Step:
+    """The step that appends one token to each sequence of `lengths` tokens."""
+    batch = len(token_ids)
+    return Step(
+        input_ids=np.array(token_ids, dtype=np.int64)[:, None],
+        position_ids=np.ascontiguousarray(lengths[:, None]),
+        write_indices=lengths.copy(),
+        last_index=np.zeros(batch, dtype=np.int64),
+        finished_rows=np.ones(batch, dtype=np.bool_),
+    )

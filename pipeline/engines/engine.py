@@ -1,0 +1,86 @@
+"""What an engine backend offers: it explains itself, builds, and loads what it built.
+
+A backend is one module with an `ENGINE` constant. It imports on any machine: the packages that it
+drives are imported only by `build` and `load`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol, TypedDict
+
+from pipeline.artifact import Json
+from pipeline.checkpoint.trtllm import TrtllmCheckpoint
+from pipeline.engines.generation import Session
+from pipeline.errors import Problem
+from pipeline.hardware import Hardware
+from pipeline.progress import Progress
+from pipeline.recipe.schema import EngineSettings
+
+CONFIG_NAME = "config.json"
+"""In every engine folder: backend, dtype, limits, targets, tools and model facts, to load it."""
+
+
+class Estimate(TypedDict):
+    """What a build needs: peak host memory and disk, in bytes."""
+
+    memory_bytes: int
+    disk_bytes: int
+
+
+class TargetSupport(TypedDict):
+    """Whether attention is fused on one target: True, False, or None where nobody knows."""
+
+    target: str
+    fused: bool | None
+    reason: str
+
+
+class Engine(Protocol):
+    """One engine backend. `config` is always the `config.json` of a TensorRT-LLM checkpoint."""
+
+    name: str
+
+    def why_unavailable(self) -> str | None:
+        """Why this machine cannot build with it, hint included, or None; imports nothing heavy."""
+
+    def problems(
+        self, config: Mapping[str, Json], settings: EngineSettings, hardware: Hardware
+    ) -> list[Problem]:
+        """Every reason why `build` would fail, for the stage `build`; no work is done."""
+
+    def tool_versions(self) -> dict[str, str]:
+        """Distribution name -> version of all that decides the engine's bytes: enters the key."""
+
+    def attention_support(
+        self, config: Mapping[str, Json], settings: EngineSettings
+    ) -> list[TargetSupport]:
+        """For each target of the recipe: is attention fused there, and how that is known."""
+
+    def estimate(
+        self, config: Mapping[str, Json], settings: EngineSettings, weight_bytes: int
+    ) -> Estimate:
+        """Memory and disk of a build from `weight_bytes` of rank files."""
+
+    def build(
+        self,
+        checkpoint: TrtllmCheckpoint,
+        settings: EngineSettings,
+        out_dir: Path,
+        progress: Progress,
+    ) -> dict[str, Json]:
+        """Write the engine folder: engine files, `config.json`, `attention.json`; returns facts.
+
+        Facts and files are the same for the same checkpoint, settings and tools. Raises
+        ToolFailed or MachineError; what was written to `out_dir` by then is the caller's to remove.
+        """
+
+    def why_not_runnable(self, settings: EngineSettings, hardware: Hardware) -> str | None:
+        """Why an engine built with these settings cannot be executed here, or None."""
+
+    def load(self, engine_dir: Path, checkpoint_dir: Path) -> Session:
+        """Open a built engine; `checkpoint_dir` has the rank files, for engines that refer to them.
+
+        Raises MachineError where it cannot be executed, VerificationError where it is damaged.
+        """

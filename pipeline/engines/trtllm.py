@@ -1,0 +1,89 @@
+"""The backend `trtllm`: TensorRT-LLM 1.2.x. This version only explains itself; it does not build."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NoReturn
+
+from pipeline.artifact import Json
+from pipeline.checkpoint.trtllm import TrtllmCheckpoint
+from pipeline.engines.engine import Estimate, TargetSupport
+from pipeline.engines.generation import Session
+from pipeline.errors import MachineError, Problem
+from pipeline.hardware import Hardware
+from pipeline.progress import Progress
+from pipeline.recipe.schema import EngineSettings
+
+_NOT_YET = "building engines with TensorRT-LLM is not part of this version"
+_HINT = "set `engine.backend: tensorrt` or `engine.backend: onnxruntime`"
+
+
+class TrtllmEngine:
+    """See `pipeline.engines.engine.Engine`."""
+
+    name = "trtllm"
+
+    def why_unavailable(self) -> str | None:
+        """The package is missing or of another line, else that this version cannot drive it."""
+        found = self.tool_versions().get("tensorrt-llm")
+        if found is None:
+            return f"`tensorrt_llm` is not installed, and {_NOT_YET}"
+        if not found.startswith("1.2."):
+            return (
+                f"`tensorrt_llm` is {found}, but engines exist only in its 1.2 line (1.2.1 is the "
+                f"last stable release), and {_NOT_YET}"
+            )
+        return _NOT_YET
+
+    def problems(
+        self, config: Mapping[str, Json], settings: EngineSettings, hardware: Hardware
+    ) -> list[Problem]:
+        """What to use instead."""
+        return [
+            Problem("build", f"`engine.backend` is `trtllm`, but {_NOT_YET}", _HINT, MachineError)
+        ]
+
+    def tool_versions(self) -> dict[str, str]:
+        """TensorRT-LLM and its TensorRT, where they are installed."""
+        found = {}
+        for name in ("tensorrt-llm", "tensorrt"):
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:
+                continue
+        return found
+
+    def attention_support(
+        self, config: Mapping[str, Json], settings: EngineSettings
+    ) -> list[TargetSupport]:
+        """Not known by this version."""
+        return [{"target": t, "fused": None, "reason": _NOT_YET} for t in settings.targets]
+
+    def estimate(
+        self, config: Mapping[str, Json], settings: EngineSettings, weight_bytes: int
+    ) -> Estimate:
+        """Twice the weights in memory, once on disk."""
+        return {"memory_bytes": 2 * weight_bytes, "disk_bytes": weight_bytes}
+
+    def build(
+        self,
+        checkpoint: TrtllmCheckpoint,
+        settings: EngineSettings,
+        out_dir: Path,
+        progress: Progress,
+    ) -> NoReturn:
+        """Raise MachineError; the plan has refused before."""
+        raise MachineError(_NOT_YET, hint=_HINT)
+
+    def why_not_runnable(self, settings: EngineSettings, hardware: Hardware) -> str | None:
+        """There is no engine to run."""
+        return _NOT_YET
+
+    def load(self, engine_dir: Path, checkpoint_dir: Path) -> Session:
+        """Raise MachineError."""
+        raise MachineError(_NOT_YET, hint=_HINT)
+
+
+ENGINE = TrtllmEngine()

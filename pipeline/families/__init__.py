@@ -1,0 +1,75 @@
+"""Model families: one data-only file each, found by being in this folder.
+
+To add one, write `<name>.py` with `FAMILY = Family(...)`. It imports `Family` and the rule types of
+`pipeline.weights`, nothing else. The tests run over every family that is here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+from pipeline.artifact import Json
+from pipeline.checkpoint.strict_json import printable
+from pipeline.errors import PipelineError, RecipeError
+from pipeline.weights import inventory
+from pipeline.weights.family import Family
+from pipeline.weights.upstream import DECODERS
+
+__all__ = ["Family", "all_families", "expected_inventory", "find_family"]
+
+
+@cache
+def all_families() -> tuple[Family, ...]:
+    """Every family of this folder, by file name."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(importlib.import_module(f"{__name__}.{name}").FAMILY for name in names)
+
+
+def find_family(architecture: str) -> Family:
+    """The family that converts an architecture (the exact string of config.json).
+
+    Raises RecipeError with the known ones, the nearest first, where there is none.
+    """
+    known = by_architecture(all_families())
+    if architecture in known:
+        return known[architecture]
+    near = difflib.get_close_matches(architecture, known, 3)
+    listed = ", ".join(f"`{name}`" for name in [*near, *sorted(known.keys() - set(near))])
+    upstream = (
+        "TensorRT-LLM 1.2 has a class for it, but there is no family file for it here"
+        if architecture in DECODERS
+        else "TensorRT-LLM 1.2 has no class for it either"
+    )
+    raise RecipeError(
+        f"the architecture `{printable(architecture)}` is not supported: {upstream}",
+        facts=[f"supported: {listed}"],
+        hint="see CONTRIBUTING.md for how to add a family",
+    )
+
+
+def by_architecture(families: Iterable[Family]) -> dict[str, Family]:
+    """Families by the architectures that they claim. Raises PipelineError where two claim one."""
+    known: dict[str, Family] = {}
+    for family in families:
+        for architecture in family.architectures:
+            first = known.setdefault(architecture, family)
+            if first is not family:
+                raise PipelineError(
+                    f"the families `{first.name}` and `{family.name}` both claim `{architecture}`"
+                )
+    return known
+
+
+def expected_inventory(
+    config: Mapping[str, Json], rank: int
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Target name -> (dtype, shape) of all that a rank file must hold, by a target's config.json.
+
+    What TensorRT-LLM 1.2 requires; a tensor that is left out would be filled with random values.
+    """
+    family = find_family(config["architecture"])
+    return inventory.expected_inventory(family.inventory, config, rank)

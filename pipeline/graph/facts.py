@@ -1,0 +1,63 @@
+"""What is in a decoder graph, to compare with what a compiler or a runtime makes of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+
+import onnx
+
+from pipeline.artifact import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of the graph; a dim that is a string is dynamic."""
+
+    name: str
+    dtype: str
+    dims: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFacts:
+    """Operators, attention sites (one per layer), ports, and the weight files referred to."""
+
+    compute_dtype: str
+    num_layers: int
+    attention_sites: int
+    op_counts: dict[str, int]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    weight_files: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Json]:
+        """These facts for a record."""
+        return asdict(self)
+
+
+def graph_facts(model: onnx.ModelProto, compute_dtype: str) -> GraphFacts:
+    """Facts of a decoder model, by its protobuf alone."""
+    graph = model.graph
+    counts = Counter(node.op_type for node in graph.node)
+    return GraphFacts(
+        compute_dtype=compute_dtype,
+        num_layers=sum(value.name.startswith("past_key.") for value in graph.input),
+        attention_sites=counts["Attention"],
+        op_counts=dict(sorted(counts.items())),
+        inputs=tuple(_port(value) for value in graph.input),
+        outputs=tuple(_port(value) for value in graph.output),
+        weight_files=_weight_files(graph),
+    )
+
+
+def _port(value: onnx.ValueInfoProto) -> Port:
+    tensor = value.type.tensor_type
+    dims = tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return Port(value.name, dtype, dims)
+
+
+def _weight_files(graph: onnx.GraphProto) -> tuple[str, ...]:
+    entries = (entry for tensor in graph.initializer for entry in tensor.external_data)
+    return tuple(sorted({entry.value for entry in entries if entry.key == "location"}))

@@ -1,0 +1,93 @@
+"""Explains what lies at a path: recipe, checkpoint, weight file, engine, artifact or release.
+
+Only headers, configs and records are read, never weights. The answer is a JSON document with the
+keys `kind` and `path` and sections that depend on the kind.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.artifact import MANIFEST_NAME, Json
+from pipeline.checkpoint.strict_json import parse_object
+from pipeline.errors import MachineError, UsageError
+from pipeline.inspection.checkpoints import (
+    inspect_source_checkpoint,
+    inspect_trtllm_checkpoint,
+    inspect_weight_file,
+)
+from pipeline.inspection.products import (
+    inspect_artifact,
+    inspect_engine,
+    inspect_recipe,
+    inspect_release,
+)
+from pipeline.inspection.text import inspection_text
+from pipeline.release.contents import is_release
+
+__all__ = ["inspect_path", "inspection_text"]
+
+INSPECTABLE = (
+    "a recipe (`.yaml`)",
+    "a source checkpoint (a folder whose `config.json` has `architectures`)",
+    "a weight file or rank file (`.safetensors`)",
+    "a TensorRT-LLM checkpoint (a folder whose `config.json` has `architecture`)",
+    "an engine folder (its `config.json` has `backend`)",
+    "a release (a folder with `manifest.json`, or a `.tar`)",
+    "an artifact of the store (a folder with `artifact.json`)",
+)
+
+
+def inspect_path(path: Path) -> dict[str, Json]:
+    """The document of whatever is at `path`.
+
+    Raises UsageError, with what can be inspected, for anything else; VerificationError, RecipeError
+    or MachineError where it is of a known kind but damaged, wrong or unreadable.
+    """
+    if not path.exists():
+        raise UsageError(f"`{path}` does not exist", hint="name an existing file or folder")
+    try:
+        document = _inspect_folder(path) if path.is_dir() else _inspect_file(path)
+    except OSError as error:
+        place = error.filename or path
+        raise MachineError(f"`{place}` cannot be read: {error.strerror}") from None
+    if document is None:
+        raise UsageError(
+            f"`{path}` is nothing that can be inspected",
+            facts=[f"can be inspected: {kind}" for kind in INSPECTABLE],
+        )
+    return {"path": str(path), **document}
+
+
+def _inspect_file(path: Path) -> dict[str, Json] | None:
+    if path.suffix in {".yaml", ".yml"}:
+        return inspect_recipe(path)
+    if path.suffix == ".safetensors":
+        return inspect_weight_file(path)
+    return inspect_release(path) if is_release(path) else None
+
+
+def _inspect_folder(path: Path) -> dict[str, Json] | None:
+    if (path / MANIFEST_NAME).is_file():
+        document = inspect_artifact(path)
+        content = _inspect_content(path)
+        return document | ({"content": content} if content else {})
+    return _inspect_content(path)
+
+
+def _inspect_content(path: Path) -> dict[str, Json] | None:
+    """What a folder holds, whether or not it is an artifact's."""
+    if is_release(path):
+        return inspect_release(path)
+    releases = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and is_release(entry)]
+    if releases:
+        return inspect_release(releases[0])
+    config_path = path / "config.json"
+    if not config_path.is_file():
+        return None
+    config = parse_object(config_path.read_bytes(), str(config_path))
+    if "backend" in config:
+        return inspect_engine(path, config)
+    if "architectures" in config:
+        return inspect_source_checkpoint(path)
+    return inspect_trtllm_checkpoint(path) if "architecture" in config else None

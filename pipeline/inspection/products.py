@@ -1,0 +1,124 @@
+"""What recipes, engines, artifacts and releases say about themselves; digests are not checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.artifact import Json, read_artifact
+from pipeline.checkpoint.strict_json import parse_object
+from pipeline.recipe.load import load_recipe
+from pipeline.release.contents import read_manifest
+
+ATTENTION_NAME = "attention.json"
+ENGINE_LIMITS = ("max_batch_size", "max_input_len", "max_seq_len")
+
+
+def inspect_recipe(path: Path) -> dict[str, Json]:
+    """A recipe with its parents merged and every default filled in. Raises RecipeError."""
+    loaded = load_recipe(path)
+    recipe = loaded.recipe.model_dump(mode="json")
+    return {
+        "kind": "recipe",
+        "name": recipe.pop("name"),
+        "files": [str(file) for file in loaded.files],
+        "variants": list(loaded.variants),
+        "with every default": recipe,
+    }
+
+
+def inspect_engine(folder: Path, config: Mapping[str, Json]) -> dict[str, Json]:
+    """An engine folder with its attention proof. Raises VerificationError for damaged records."""
+    document: dict[str, Json] = {
+        "kind": "engine",
+        "backend": config["backend"],
+        "dtype": config.get("dtype"),
+        "targets": config.get("targets", []),
+        "limits": {key: config[key] for key in ENGINE_LIMITS if key in config},
+        "built with": config.get("tool_versions", {}),
+    }
+    proof = folder / ATTENTION_NAME
+    if proof.is_file():
+        document["attention"] = _proof(parse_object(proof.read_bytes(), str(proof)))
+    document["files"] = [
+        {"name": path.name, "size_bytes": path.stat().st_size}
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+    ]
+    return document
+
+
+def inspect_artifact(folder: Path) -> dict[str, Json]:
+    """An artifact of the store. Raises VerificationError where a file is missing or resized."""
+    artifact = read_artifact(folder)
+    return {
+        "kind": "artifact",
+        "stage": artifact.manifest.stage,
+        "key": artifact.key,
+        "made from": dict(artifact.manifest.inputs),
+        "size_bytes": artifact.size_bytes,
+        "facts": dict(artifact.facts),
+        "files": [
+            {"name": entry.path, "size_bytes": entry.size_bytes}
+            for entry in artifact.manifest.files
+        ],
+    }
+
+
+def inspect_release(path: Path) -> dict[str, Json]:
+    """A release, folder or tar, from its manifest. Raises VerificationError for a damaged one."""
+    manifest, contents = read_manifest(path)
+    source = manifest.lock.source
+    engine = manifest.engine
+    return {
+        "kind": "release",
+        "name": manifest.name,
+        "form": contents.form,
+        "checked": "the manifest and the names; `trtllm-pack verify` checks every byte",
+        "size_bytes": sum(extent.size_bytes for extent in contents.files.values()),
+        "licence": list(manifest.licence.files) or manifest.licence.status,
+        "source": {
+            "kind": source.kind,
+            "repo": source.repo,
+            "commit": source.commit,
+            "num_files": len(source.files),
+            "size_bytes": sum(file.size_bytes for file in source.files),
+        },
+        "engine": {
+            "backend": engine.get("backend"),
+            "dtype": engine.get("dtype"),
+            "targets": engine.get("targets", []),
+            **{key: engine[key] for key in ENGINE_LIMITS if key in engine},
+        },
+        "attention": _proof(manifest.attention),
+        "smoke": _smoke(manifest.smoke),
+        "tools": dict(manifest.lock.tools),
+        "stage keys": dict(manifest.stage_keys),
+        "files": [
+            {"name": name, "size_bytes": extent.size_bytes}
+            for name, extent in sorted(contents.files.items())
+        ],
+    }
+
+
+def _proof(proof: Mapping[str, Json]) -> dict[str, Json]:
+    """The three answers, each with what it rests on."""
+    answers = {key: proof.get(key) or {} for key in ("requested", "built", "observed")}
+    built, observed = answers["built"], answers["observed"]
+    return {
+        "requested": answers["requested"],
+        "built": built.get("status"),
+        "built evidence": built.get("evidence"),
+        "observed": observed.get("status"),
+        "observed evidence": observed.get("evidence") or observed.get("reason"),
+    }
+
+
+def _smoke(record: Mapping[str, Json]) -> dict[str, Json]:
+    return {
+        "executed by": record.get("executed_by"),
+        "generated": [
+            {"prompt": entry.get("prompt"), "text": entry.get("text")}
+            for entry in record.get("prompts", [])
+        ],
+    }

@@ -1,0 +1,80 @@
+"""SHA-256 of release files, and the `SHA256SUMS` file that the tool of that name checks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from pipeline.errors import VerificationError
+from pipeline.progress import Progress
+
+SUMS_NAME = "SHA256SUMS"
+BLOCK_BYTES = 1 << 20
+MAX_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The bytes of one release file: a range of a file on disk (all of it, or a part of a tar)."""
+
+    path: Path
+    offset: int
+    size_bytes: int
+
+    def blocks(self) -> Iterator[bytes]:
+        """The bytes in blocks. Raises VerificationError where the file is shorter by now."""
+        left_bytes = self.size_bytes
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.offset)
+            while left_bytes:
+                block = file.read(min(BLOCK_BYTES, left_bytes))
+                if not block:
+                    raise VerificationError(f"`{self.path}` became shorter while it was read")
+                left_bytes -= len(block)
+                yield block
+
+    def read(self) -> bytes:
+        """All bytes; for small files."""
+        return b"".join(self.blocks())
+
+
+def digest_all(extents: Mapping[str, Extent], progress: Progress) -> dict[str, str]:
+    """SHA-256 in hex by name; each file is read once, several at a time.
+
+    `hashlib` leaves the interpreter lock while it hashes, so threads use all processors.
+    """
+    lock = Lock()
+
+    def digest(extent: Extent) -> str:
+        state = hashlib.sha256()
+        for block in extent.blocks():
+            state.update(block)
+            with lock:
+                progress.advance(len(block))
+        return state.hexdigest()
+
+    progress.start("hash", sum(extent.size_bytes for extent in extents.values()))
+    with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
+        return dict(zip(extents, pool.map(digest, extents.values()), strict=True))
+
+
+def encode_sums(digests: Mapping[str, str]) -> bytes:
+    """`SHA256SUMS` as `sha256sum` writes it in text mode, sorted by name.
+
+    Names need no escaping: `sources.names` refuses those that would (coreutils, sha256sum).
+    """
+    return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()
+
+
+def parse_sums(data: bytes) -> dict[str, str] | None:
+    """Name -> digest, or None where the bytes are not what `encode_sums` writes."""
+    digests = {}
+    for line in data.decode(errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        digests[name] = digest
+    return digests if encode_sums(digests) == data else None

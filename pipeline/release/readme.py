@@ -1,0 +1,99 @@
+"""`README.md` of a release: what it is, how to check it, what was executed, whose licence holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.artifact import Json
+from pipeline.release.manifest import Licence, SourceIdentity
+
+README_NAME = "README.md"
+
+TEMPLATE = """\
+# {name}
+
+{what}
+
+## Check it
+
+    sha256sum -c SHA256SUMS      # every file, with nothing but coreutils
+    trtllm-pack verify .         # the same, the manifest, and the fit to this machine
+    trtllm-pack inspect .        # explain it
+
+## What is here
+
+| path | content |
+| --- | --- |
+| `engine/` | the engine, its `config.json`, and the attention proof `attention.json` |
+| `tokenizer/` | tokenizer and chat template of the source |
+| `source_config.json` | the source's `config.json` |
+| `ledger.json` | what became of every source tensor and config key |
+| `parity.json` | the comparison of the converted weights with the source |
+| `smoke.json` | the smoke test: prompts, expectations, generated text |
+| `manifest.json` | from what this release was made, and every file with size and SHA-256 |
+
+## Attention
+
+{attention}
+
+## Smoke test
+
+{smoke}
+
+## Licence
+
+{licence}
+"""
+
+
+def render_readme(
+    name: str, source: SourceIdentity, licence: Licence, records: Mapping[str, Mapping[str, Json]]
+) -> str:
+    """The text, from the same records that the manifest holds."""
+    return TEMPLATE.format(
+        name=name,
+        what=_what(source, records["engine"]),
+        attention=_attention(records["attention"]),
+        smoke=_smoke(records["smoke"]),
+        licence=_licence(licence),
+    )
+
+
+def _what(source: SourceIdentity, engine: Mapping[str, Json]) -> str:
+    origin = "a local folder" if source.repo is None else f"`{source.repo}` at `{source.commit}`"
+    targets = ", ".join(f"`{target}`" for target in engine.get("targets", []))
+    return (
+        f"A release made by trtllm-pack from {origin} ({len(source.files)} files, listed in "
+        f"`manifest.json`).\nEngine backend `{engine['backend']}`, {engine['dtype']}"
+        + (f", for {targets}." if targets else ".")
+    )
+
+
+def _attention(proof: Mapping[str, Json]) -> str:
+    built, observed = proof["built"], proof["observed"]
+    reason = f": {observed['reason']}" if observed.get("reason") else ""
+    return (
+        f"- built: {built['status']}: {built['evidence']}\n- observed: {observed['status']}{reason}"
+    )
+
+
+def _smoke(record: Mapping[str, Json]) -> str:
+    by = record["executed_by"]
+    executor = by.get("note") or f"`{by['backend']}` {by['version']} on `{by['device']}`"
+    num_expectations = sum(len(entry["expectations"]) for entry in record["prompts"])
+    lines = [f"Executed by: {executor}. Expectations that hold: {num_expectations}, all.", ""]
+    for entry in record["prompts"]:
+        # Indented blocks show any text as it is; a prompt goes on where its line ends.
+        lines += [f"    {line}" for line in (entry["prompt"] + entry["text"]).splitlines()]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _licence(licence: Licence) -> str:
+    if not licence.files:
+        return (
+            "The source has no licence file. Find out under which licence the model may be passed "
+            "on before you pass this release on."
+        )
+    names = ", ".join(f"[{name}]({name})" for name in licence.files)
+    return f"The engine holds the weights of the source, which come under {names}."

@@ -1,0 +1,51 @@
+"""Build: the engine folder, made by the recipe's backend, with its attention proof."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.artifact import Json
+from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
+from pipeline.errors import VerificationError
+from pipeline.plan import Plan
+from pipeline.progress import Progress
+from pipeline.stages.stage import Inputs, Stage
+
+
+def settings(plan: Plan) -> Json:
+    """The engine section, and the tools that decide the engine's bytes."""
+    return {
+        "engine": plan.recipe.engine.model_dump(mode="json"),
+        "tools": dict(plan.build_tools),
+    }
+
+
+def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
+    """Build, and hold the proof against what the recipe requires."""
+    checkpoint = open_trtllm_checkpoint(inputs["convert"].path)
+    facts = plan.engine.build(checkpoint, plan.recipe.engine, out_dir, progress)
+    built = json.loads((out_dir / "attention.json").read_bytes())["built"]
+    if plan.recipe.engine.attention.require_fused and built["status"] != "fused":
+        raise VerificationError(
+            f"`engine.attention.require_fused` is true, but the engine's attention is "
+            f"{built['status']}: {built['evidence']}",
+            hint="see `trtllm-pack plan` for what each target supports",
+        )
+    return facts
+
+
+def summary(facts: Mapping[str, Json]) -> str:
+    """For example `tensorrt for sm80, sm89: 4 attention layers fused, 2,301,444 bytes`."""
+    targets = f" for {', '.join(facts['targets'])}" if "targets" in facts else ""
+    size = f", {facts['engine_bytes']:,} bytes" if "engine_bytes" in facts else ""
+    return (
+        f"{facts['backend']}{targets}: {facts['attention_sites']} attention layers "
+        f"{facts['attention']}{size}"
+    )
+
+
+STAGE = Stage(
+    name="build", version=1, inputs=("convert",), settings=settings, run=run, summary=summary
+)
