@@ -218,6 +218,8 @@ engine
   backend  onnxruntime
   dtype    bfloat16
   targets  cpu
+  built
+    backend  onnxruntime
 
 attention
   built              fused
@@ -235,7 +237,7 @@ smoke
     version  1.32.0
   generated
     prompt       text
-    Full fathom  " five\\n# lies"
+    Full fathom  " five\\n# lies\\u001b[2J"
 
 tools
   onnx  1.23.2

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,15 @@ def _environment() -> dict[str, str]:
 
 
 def _fix_addresses() -> None:
+    """Runs in the child before it becomes the builder.
+
+    Besides addresses, the order in which threads run decides which memory each gets: on one
+    processor and as a batch job, a new thread waits until the one that made it waits for it.
+    """
     libc = ctypes.CDLL(None)
     libc.personality(libc.personality(_CURRENT) | ADDR_NO_RANDOMIZE)
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _follow(
@@ -116,10 +124,8 @@ def _follow(
 
 def _kill_group(process: subprocess.Popen[str]) -> None:
     """End the child's whole session: whatever it started goes too."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
     if process.stdout is not None:
         process.stdout.close()

@@ -25,10 +25,13 @@ PREFILL_TOKENS = 1024
 SLOTS_STEP = 64
 """Cache slots are given out in multiples of this."""
 
-_LOAD_ERRORS = tuple(
-    getattr(ort_errors, name)
-    for name in ("Fail", "InvalidGraph", "InvalidProtobuf", "InvalidArgument", "NoSuchFile")
+_ERRORS = tuple(
+    kind
+    for kind in vars(ort_errors).values()
+    if isinstance(kind, type) and issubclass(kind, Exception)
 )
+"""All that ONNX Runtime raises: unrelated classes, one per status code."""
+
 _FOLDER_KEY = "session.model_external_initializers_file_folder_path"
 
 Cache = NDArray[np.float32]
@@ -43,12 +46,12 @@ class Limits:
 
 
 def session_options(profile_prefix: Path | None = None) -> ort.SessionOptions:
-    """Options for results that repeat, on all CPUs of this process, silent below errors."""
+    """Options for results that repeat, on all CPUs of this process, and no output."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = _num_cpus()
     options.inter_op_num_threads = 1
     options.use_deterministic_compute = True
-    options.log_severity_level = 3  # errors
+    options.log_severity_level = 4  # fatal: errors are raised, and need not be printed too
     if profile_prefix is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile_prefix)
@@ -76,13 +79,11 @@ def open_session(
     options.add_session_config_entry(_FOLDER_KEY, str(weights_dir))
     try:
         inner = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except _LOAD_ERRORS as error:
-        raise VerificationError(
+    except _ERRORS as error:
+        raise _out_of_memory(error) or VerificationError(
             f"ONNX Runtime refuses the decoder graph: {_first_line(error)}",
             hint="build the engine again",
         ) from None
-    except MemoryError:
-        raise ResourceError("out of memory while loading the decoder graph") from None
     return CpuSession(inner, limits)
 
 
@@ -110,7 +111,7 @@ class CpuSession:
             "backend": "onnxruntime",
             "version": ort.__version__,
             "device": "cpu",
-            "note": f"the decoder graph, computed in float32 by ONNX Runtime {ort.__version__}",
+            "note": f"the engine, in float32 by ONNX Runtime {ort.__version__} on the CPU",
         }
 
     def start(self, prompts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -180,10 +181,23 @@ class CpuSession:
         self._binding.bind_output("logits")
         try:
             self.inner.run_with_iobinding(self._binding)
-        except _LOAD_ERRORS as error:
-            raise ToolFailed(f"ONNX Runtime failed: {_first_line(error)}") from None
+        except _ERRORS as error:
+            raise _out_of_memory(error) or ToolFailed(
+                f"ONNX Runtime failed: {_first_line(error)}"
+            ) from None
         logits: NDArray[np.float32] = self._binding.get_outputs()[-1].numpy()
         return logits
+
+
+def _out_of_memory(error: Exception) -> ResourceError | None:
+    """The error as one of memory, where ONNX Runtime's text says so; it has no class for it."""
+    text = str(error).lower()
+    if "bad_alloc" not in text and "failed to allocate" not in text:
+        return None
+    return ResourceError(
+        "out of memory while executing the decoder graph",
+        hint="use a machine with more memory, or a smaller `max_batch_size` or `max_seq_len`",
+    )
 
 
 def _first_line(error: Exception) -> str:

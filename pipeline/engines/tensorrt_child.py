@@ -11,6 +11,7 @@ import json
 import signal
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,21 @@ def main(job_path: str) -> None:
     job = json.loads(Path(job_path).read_bytes())
     versions = tuple((name, text) for name, text in job["versions"])
     trt = load_api(Flavour(job["is_rtx"], versions, tuple(job["modules"])))
+    # A thread has a heap of its own, which begins at the same aligned address wherever Python and
+    # TensorRT are installed; in the main one, the lengths of their paths shift what follows.
+    with ThreadPoolExecutor(1) as pool:
+        sys.exit(pool.submit(_carry_out, trt, job).result())
+
+
+def _carry_out(trt: Any, job: dict[str, Any]) -> int:
     log = _logger(trt)
     try:
         result = build(trt, log, job)
     except BuildRefused as error:
         tell(event="error", message=str(error), log=log.lines[-20:])
-        sys.exit(1)
+        return 1
     tell(event="result", **result)
+    return 0
 
 
 def _logger(trt: Any) -> Any:

@@ -89,6 +89,7 @@ def inspect_release(path: Path) -> dict[str, Json]:
             "dtype": engine.get("dtype"),
             "targets": engine.get("targets", []),
             **{key: engine[key] for key in ENGINE_LIMITS if key in engine},
+            "built": dict(manifest.build),
         },
         "attention": _proof(manifest.attention),
         "smoke": _smoke(manifest.smoke),

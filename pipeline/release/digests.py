@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 from pipeline.errors import VerificationError
 from pipeline.progress import Progress
@@ -46,13 +46,16 @@ class Extent:
 def digest_all(extents: Mapping[str, Extent], progress: Progress) -> dict[str, str]:
     """SHA-256 in hex by name; each file is read once, several at a time.
 
-    `hashlib` leaves the interpreter lock while it hashes, so threads use all processors.
+    `hashlib` leaves the interpreter lock while it hashes, so threads use all processors. Raises
+    OSError where a file cannot be read, VerificationError where it changes meanwhile.
     """
-    lock = Lock()
+    lock, stopped = Lock(), Event()
 
     def digest(extent: Extent) -> str:
         state = hashlib.sha256()
         for block in extent.blocks():
+            if stopped.is_set():
+                break
             state.update(block)
             with lock:
                 progress.advance(len(block))
@@ -60,7 +63,11 @@ def digest_all(extents: Mapping[str, Extent], progress: Progress) -> dict[str, s
 
     progress.start("hash", sum(extent.size_bytes for extent in extents.values()))
     with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as pool:
-        return dict(zip(extents, pool.map(digest, extents.values()), strict=True))
+        try:
+            return dict(zip(extents, pool.map(digest, extents.values()), strict=True))
+        finally:
+            # After an error or an interrupt, the pool must not finish its gigabytes first.
+            stopped.set()
 
 
 def encode_sums(digests: Mapping[str, str]) -> bytes:
@@ -77,4 +84,4 @@ def parse_sums(data: bytes) -> dict[str, str] | None:
     for line in data.decode(errors="replace").splitlines():
         digest, _, name = line.partition("  ")
         digests[name] = digest
-    return digests if encode_sums(digests) == data else None
+    return digests if digests and encode_sums(digests) == data else None

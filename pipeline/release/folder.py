@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from pipeline.release.manifest import (
     ListedFile,
     Lock,
     ReleaseManifest,
+    SourceIdentity,
     encode,
 )
 from pipeline.release.readme import README_NAME, render_readme
@@ -55,36 +57,39 @@ def find_licence(names: Mapping[str, Path]) -> Licence:
 
 def write_folder(
     folder: Path,
-    chosen: Mapping[str, Path],
+    inputs: Mapping[str, Artifact],
     *,
     name: str,
     recipe: Mapping[str, Json],
-    lock: Lock,
-    stage_keys: Mapping[str, str],
+    tools: Mapping[str, str],
     progress: Progress,
 ) -> ReleaseManifest:
     """Place the files, write `README.md`, `manifest.json` and `SHA256SUMS`; hash each file once.
 
-    Raises OSError where the folder cannot be written.
+    `inputs` are the artifacts of all stages before, by stage. Raises OSError where the folder
+    cannot be written.
     """
+    chosen = choose_files(inputs)
     for release_name, path in chosen.items():
         place(path, folder / release_name)
-    records = {
+    records: dict[str, dict[str, Json]] = {
         "attention": _read(chosen["engine/attention.json"]),
+        "build": dict(inputs["build"].facts),
         "engine": _read(chosen["engine/config.json"]),
         "parity": _read(chosen["parity.json"]),
         "smoke": _read(chosen["smoke.json"]),
     }
-    licence = find_licence(chosen)
-    _write(folder / README_NAME, render_readme(name, lock.source, licence, records).encode())
+    source, licence = _source_identity(inputs["download"]), find_licence(chosen)
+    readme = render_readme(name, source, licence, records)
+    (folder / README_NAME).write_bytes(readme.encode())
     extents = list_extents(folder)
     digests = digest_all(extents, progress)
     manifest = ReleaseManifest(
         format=1,
         name=name,
         recipe=recipe,
-        lock=lock,
-        stage_keys=stage_keys,
+        lock=Lock(source=source, tools=tools),
+        stage_keys={stage: artifact.key for stage, artifact in inputs.items()},
         licence=licence,
         files=tuple(
             ListedFile(path=path, size_bytes=extents[path].size_bytes, sha256=digests[path])
@@ -92,10 +97,25 @@ def write_folder(
         ),
         **records,
     )
-    _write(folder / MANIFEST_NAME, encode(manifest))
-    digests |= digest_all({MANIFEST_NAME: _extent(folder, MANIFEST_NAME)}, progress)
-    _write(folder / SUMS_NAME, encode_sums(digests))
+    data = encode(manifest)
+    digests[MANIFEST_NAME] = hashlib.sha256(data).hexdigest()
+    (folder / MANIFEST_NAME).write_bytes(data)
+    (folder / SUMS_NAME).write_bytes(encode_sums(digests))
     return manifest
+
+
+def _source_identity(download: Artifact) -> SourceIdentity:
+    """What the download stage said that it fetched."""
+    facts = download.facts
+    return SourceIdentity(
+        kind=facts["kind"],
+        repo=facts["repo"],
+        commit=facts["commit"],
+        files=tuple(
+            ListedFile(path=file["name"], size_bytes=file["size_bytes"], sha256=file["sha256"])
+            for file in facts["files"]
+        ),
+    )
 
 
 def list_extents(folder: Path) -> dict[str, Extent]:
@@ -116,7 +136,3 @@ def _files(artifact: Artifact) -> dict[str, Path]:
 def _read(path: Path) -> dict[str, Json]:
     document: dict[str, Json] = json.loads(path.read_bytes())
     return document
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.write_bytes(data)

@@ -82,13 +82,18 @@ class Licence(Part):
 
 
 class ReleaseManifest(Part):
-    """All of `manifest.json` but its own digest."""
+    """All of `manifest.json` but its own digest.
+
+    `build` is what the build stage said; `engine`, `attention`, `parity` and `smoke` are the
+    records that the release also holds as files.
+    """
 
     format: Literal[1]
     name: RecipeName
     recipe: Mapping[str, Json]
     lock: Lock
     stage_keys: Mapping[str, str]
+    build: Mapping[str, Json]
     engine: Mapping[str, Json]
     attention: Mapping[str, Json]
     parity: Mapping[str, Json]

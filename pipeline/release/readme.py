@@ -20,6 +20,8 @@ TEMPLATE = """\
     trtllm-pack verify .         # the same, the manifest, and the fit to this machine
     trtllm-pack inspect .        # explain it
 
+{rebuild}
+
 ## What is here
 
 | path | content |
@@ -53,6 +55,7 @@ def render_readme(
     return TEMPLATE.format(
         name=name,
         what=_what(source, records["engine"]),
+        rebuild=_rebuild(records["build"]),
         attention=_attention(records["attention"]),
         smoke=_smoke(records["smoke"]),
         licence=_licence(licence),
@@ -66,6 +69,17 @@ def _what(source: SourceIdentity, engine: Mapping[str, Json]) -> str:
         f"A release made by trtllm-pack from {origin} ({len(source.files)} files, listed in "
         f"`manifest.json`).\nEngine backend `{engine['backend']}`, {engine['dtype']}"
         + (f", for {targets}." if targets else ".")
+    )
+
+
+def _rebuild(build: Mapping[str, Json]) -> str:
+    """Whether the same inputs give the same engine, where the backend says so."""
+    text = "The same recipe, source and tools (`lock` in `manifest.json`) give the same release"
+    if build.get("bytes_pinned", True):
+        return f"{text}, byte for byte."
+    return (
+        f"{text} but for the bytes of the engine: address-space randomisation could not be turned "
+        "off where it was built, or its builder times kernels."
     )
 
 
@@ -83,10 +97,17 @@ def _smoke(record: Mapping[str, Json]) -> str:
     num_expectations = sum(len(entry["expectations"]) for entry in record["prompts"])
     lines = [f"Executed by: {executor}. Expectations that hold: {num_expectations}, all.", ""]
     for entry in record["prompts"]:
-        # Indented blocks show any text as it is; a prompt goes on where its line ends.
-        lines += [f"    {line}" for line in (entry["prompt"] + entry["text"]).splitlines()]
+        # An indented block shows any text as it is; the text goes on where its prompt ends.
+        lines += [
+            f"    {_visible(line)}" for line in (entry["prompt"] + entry["text"]).splitlines()
+        ]
         lines.append("")
     return "\n".join(lines).rstrip()
+
+
+def _visible(line: str) -> str:
+    """A model may generate anything: terminal escapes must not reach a terminal by `cat`."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
 
 
 def _licence(licence: Licence) -> str:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline.artifact import Json
-from pipeline.errors import VerificationError
+from pipeline.errors import MachineError, VerificationError
 from pipeline.hardware import Hardware
 from pipeline.progress import Progress, Silent
 from pipeline.release.contents import Contents, open_contents
@@ -63,10 +63,15 @@ def verify_release(
     """Check a release folder or tar; every file is read once.
 
     Raises UsageError where nothing is at `path`, VerificationError that lists every file that is
-    missing, extra or changed. Whether the engine runs on this machine is a fact of the report.
+    missing, extra or changed, MachineError where one cannot be read. Whether the engine runs on
+    this machine is a fact of the report.
     """
-    contents = open_contents(path)
-    digests = digest_all(contents.files, progress or Silent())
+    try:
+        contents = open_contents(path)
+        digests = digest_all(contents.files, progress or Silent())
+    except OSError as error:
+        place = error.filename or path
+        raise MachineError(f"`{place}` cannot be read: {error.strerror}") from None
     manifest, faults = _decode_manifest(contents)
     if manifest is None:
         faults += _check_against_sums(contents, digests)

@@ -9,8 +9,7 @@ from pipeline import __version__
 from pipeline.artifact import Json
 from pipeline.plan import Plan
 from pipeline.progress import Progress
-from pipeline.release.folder import choose_files, list_extents, write_folder
-from pipeline.release.manifest import ListedFile, Lock, SourceIdentity
+from pipeline.release.folder import list_extents, write_folder
 from pipeline.release.tar import write_tar
 from pipeline.stages.stage import Inputs, Stage
 
@@ -38,30 +37,16 @@ def _tools(plan: Plan) -> dict[str, str]:
     return {"trtllm-pack": __version__, **plan.build_tools}
 
 
-def _source(inputs: Inputs) -> SourceIdentity:
-    facts = inputs["download"].facts
-    return SourceIdentity(
-        kind=facts["kind"],
-        repo=facts["repo"],
-        commit=facts["commit"],
-        files=tuple(
-            ListedFile(path=file["name"], size_bytes=file["size_bytes"], sha256=file["sha256"])
-            for file in facts["files"]
-        ),
-    )
-
-
 def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
     """Lay out the release folder `<name>/`, then pack `<name>.tar`; big files are linked."""
     name = plan.recipe.name
     folder = out_dir / name
     manifest = write_folder(
         folder,
-        choose_files(inputs),
+        inputs,
         name=name,
         recipe=_portable_recipe(plan),
-        lock=Lock(source=_source(inputs), tools=_tools(plan)),
-        stage_keys={stage: artifact.key for stage, artifact in inputs.items()},
+        tools=_tools(plan),
         progress=progress,
     )
     contents = list_extents(folder)

@@ -256,11 +256,12 @@ def _entry(
 
 
 def summary(facts: Mapping[str, Json]) -> str:
-    """For example `2 prompts, 3 expectations hold, 32 tokens by onnxruntime 1.32.0 on cpu`."""
-    by = facts["executed_by"]
+    """For example `2 prompts, all 3 expectations hold, 32 tokens by onnxruntime 1.32.0 on cpu`."""
+    by, num_expectations = facts["executed_by"], facts["num_expectations"]
+    held = f"all {num_expectations} expectations hold" if num_expectations else "nothing expected"
     return (
-        f"{facts['num_prompts']} prompts, {facts['num_expectations']} expectations hold, "
-        f"{facts['num_tokens']} tokens by {by['backend']} {by['version']} on {by['device']}"
+        f"{facts['num_prompts']} prompts, {held}, {facts['num_tokens']} tokens by "
+        f"{by['backend']} {by['version']} on {by['device']}"
     )
 
 

@@ -30,12 +30,14 @@ def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mappin
 def summary(facts: Mapping[str, Json]) -> str:
     """What was compared, and how far casts went."""
     structure = facts["structure"]
-    told = f"{structure['exact_tensors']} tensors equal to the byte"
+    told = []
+    if structure["exact_tensors"]:
+        told.append(f"{structure['exact_tensors']} tensors equal to the byte")
     if structure["cast_tensors"]:
         error = structure["largest_relative_error"]
-        told += f", {structure['cast_tensors']} cast (relative error up to "
-        told += f"{error['value']:.2g})" if error else "0)"
-    return told
+        loss = f"relative error up to {error['value']:.2g}" if error else "without loss"
+        told.append(f"{structure['cast_tensors']} tensors cast, {loss}")
+    return "; ".join(told)
 
 
 STAGE = Stage("verify", 1, ("download", "convert"), settings, run, summary)

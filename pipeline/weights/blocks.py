@@ -1,4 +1,4 @@
-"""Values of expressions, in blocks of rows. Needs numpy; imported lazily.
+"""Values of expressions, in blocks of rows, as bits. Needs numpy; imported lazily.
 
 A row is what one step in dim 0 holds. Every expression can be evaluated for any rows alone, which
 is why memory stays flat: nothing is ever held but one block.
@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.checkpoint.safetensors_file import ITEM_BYTES, TensorInfo
 from pipeline.errors import PipelineError
-from pipeline.weights.casts import Array, cast, storage_dtype
+from pipeline.weights.casts import Array, cast, is_finite
 from pipeline.weights.expressions import Cast, Expression, Join, Slice, Zeros, leaves
 from pipeline.weights.files import read_into, translated
 
@@ -35,7 +35,7 @@ class Reader:
         self._block: Array = np.empty(0, np.uint8)
 
     def rows(self, tensor: TensorInfo, start: int, stop: int) -> Array:
-        """Rows `start:stop` of a tensor in storage form; read only by the caller's grace."""
+        """Rows `start:stop` of a tensor as bits, shared: do not write to them."""
         if self._last != (tensor, start, stop):
             self._last = None
             self._block = self._read(tensor, start, stop)
@@ -46,7 +46,7 @@ class Reader:
         item_bytes = ITEM_BYTES[tensor.dtype]
         shape = (stop - start, *tensor.shape[1:])
         row_bytes = item_bytes * math.prod(tensor.shape[1:])
-        block = np.empty(shape, storage_dtype(tensor.dtype, item_bytes))
+        block = np.empty(shape, np.dtype(f"u{item_bytes}"))
         with translated(tensor.file):
             read_into(
                 self._descriptors[tensor.file],
@@ -58,17 +58,17 @@ class Reader:
 
 
 def evaluate(expression: Expression, start: int, stop: int, reader: Reader) -> Array:
-    """Rows `start:stop` of an expression in storage form. Raises NotFinite for a bad cast."""
+    """Rows `start:stop` of an expression as bits. Raises NotFinite for a bad cast."""
     match expression:
         case Slice(tensor=tensor, start=first, shape=shape):
             rows = reader.rows(tensor, first[0] + start, first[0] + stop)
             box = [slice(a, a + n) for a, n in zip(first[1:], shape[1:], strict=True)]
             return rows[(slice(None), *box)]
         case Zeros(dtype=dtype, shape=shape):
-            return np.zeros((stop - start, *shape[1:]), storage_dtype(dtype, ITEM_BYTES[dtype]))
+            return np.zeros((stop - start, *shape[1:]), np.dtype(f"u{ITEM_BYTES[dtype]}"))
         case Cast(part=part, dtype=dtype):
-            values, finite = cast(evaluate(part, start, stop, reader), part.dtype, dtype)
-            if not finite:
+            values = cast(evaluate(part, start, stop, reader), part.dtype, dtype)
+            if not is_finite(values, dtype):
                 raise NotFinite(expression)
             return values
         case Join(parts=parts, dim=0):
@@ -90,10 +90,10 @@ def _join_rows(parts: tuple[Expression, ...], start: int, stop: int, reader: Rea
 
 
 def row_cost_bytes(expression: Expression) -> int:
-    """Memory that one row takes while it is made: source, values in float32, and the result."""
+    """Memory that one row takes while it is made: source, result, and its test for infinity."""
     widest = max(
         (leaf.tensor.num_bytes // max(leaf.tensor.shape[0], 1) for leaf in leaves(expression)),
         default=0,
     )
     values = math.prod(expression.shape[1:])
-    return widest + values * (4 + 2 * ITEM_BYTES[expression.dtype])
+    return widest + values * 3 * ITEM_BYTES[expression.dtype]

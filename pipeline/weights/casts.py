@@ -6,54 +6,50 @@ is one that is not finite in the source: nothing that a cast reads may be broken
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 
 NUMPY_DTYPES: dict[str, np.dtype[np.generic]] = {
-    "bfloat16": np.dtype(np.uint16),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
     "float16": np.dtype(np.float16),
     "float32": np.dtype(np.float32),
 }
-"""How values are held in memory: bfloat16 as its bits, which numpy moves at full speed."""
 
 LARGEST = {"bfloat16": 3.3895313892515355e38, "float16": 65504.0, "float32": 3.4028234663852886e38}
+"""The largest finite value of each dtype."""
+
+_EXPONENTS = {"bfloat16": 0x7F80, "float16": 0x7C00, "float32": 0x7F800000}
+"""The bits of the exponent: all set in NaN and infinity, in nothing else."""
 
 
-def storage_dtype(dtype: str, item_bytes: int) -> np.dtype[np.generic]:
-    """The numpy dtype that holds values of a dtype; bits where they are only moved."""
-    return NUMPY_DTYPES.get(dtype) or np.dtype(f"u{item_bytes}")
+def as_bits(values: Array) -> NDArray[np.unsignedinteger]:
+    """The same memory as unsigned integers: NaN equals itself, -0 is not 0."""
+    return values.view(np.dtype(f"u{values.itemsize}"))
 
 
-def to_float32(values: Array, dtype: str) -> NDArray[np.float32]:
-    """Exact float32 values of an array in storage form."""
-    if dtype == "bfloat16":
-        bits = values.astype(np.uint32)
-        bits <<= 16
-        return bits.view(np.float32)
+def as_values(bits: Array, dtype: str) -> Array:
+    """The same memory as values of a dtype."""
+    return bits.view(NUMPY_DTYPES[dtype])
+
+
+def to_float32(bits: Array, dtype: str) -> NDArray[np.float32]:
+    """Exact float32 values of bits of a dtype."""
     with np.errstate(all="ignore"):
-        return values.astype(np.float32, copy=False)
+        return as_values(bits, dtype).astype(np.float32, copy=False)
 
 
-def from_float32(values: NDArray[np.float32], dtype: str) -> Array:
-    """Values in storage form of a dtype, rounded to nearest even; too large ones are infinite."""
+def cast(bits: Array, source: str, target: str) -> Array:
+    """Bits of the values in another dtype, rounded to nearest even; too large ones are infinite."""
     with np.errstate(all="ignore"):
-        if dtype == "bfloat16":
-            return values.astype(ml_dtypes.bfloat16).view(np.uint16)
-        return values.astype(NUMPY_DTYPES[dtype], copy=False)
+        return as_bits(as_values(bits, source).astype(NUMPY_DTYPES[target]))
 
 
-def is_finite(values: Array, dtype: str) -> bool:
-    """Whether all values in storage form are finite."""
-    if dtype == "bfloat16":
-        return bool(((values & np.uint16(0x7F80)) != 0x7F80).all())  # type: ignore[operator]
-    return bool(np.isfinite(values).all())
-
-
-def cast(values: Array, source: str, target: str) -> tuple[Array, bool]:
-    """The values in another dtype, and whether all are finite in both."""
-    wide = to_float32(values, source)
-    cast_values = from_float32(wide, target)
-    return cast_values, is_finite(cast_values, target)
+def is_finite(bits: Array, dtype: str) -> bool:
+    """Whether all values are finite."""
+    exponents = bits & bits.dtype.type(_EXPONENTS[dtype])
+    return int(exponents.max(initial=0)) != _EXPONENTS[dtype]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.checkpoint.safetensors_file import TensorInfo
 from pipeline.weights.blocks import Reader
-from pipeline.weights.casts import Array, from_float32, to_float32
+from pipeline.weights.casts import Array, cast, to_float32
 from pipeline.weights.placement import Piece
+
+_SMALLEST = 2.0**-149
+"""The smallest float32 above zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ def compare_piece(
         found = found if is_rows else _cut(found, piece.dim, piece.target_start, piece.count)
         tally.num_bytes += found.nbytes
         if piece.source is None:
-            difference = _first_difference(_bits(found), np.zeros_like(_bits(found)))
+            difference = _first_difference(found, np.zeros_like(found))
         else:
             first = start + (piece.source_start if is_rows else 0)
             wanted = sources.rows(piece.source, first, first + stop - start)
@@ -78,28 +80,27 @@ def _compare_block(
 ) -> int | None:
     """The first row that differs; the errors of a cast go to the tally."""
     if source.dtype == target.dtype:
-        return _first_difference(_bits(found), _bits(wanted))
-    exact = to_float32(wanted, source.dtype)
-    expected = from_float32(exact, target.dtype)
-    difference = _first_difference(_bits(found), _bits(expected))
+        return _first_difference(found, wanted)
+    difference = _first_difference(found, cast(wanted, source.dtype, target.dtype))
     if difference is None:
-        # Exact in float32: the two are neighbours, or the cast is zero.
-        error = np.abs(to_float32(found, target.dtype) - exact)
-        magnitude = np.abs(exact)
-        relative = np.divide(error, magnitude, out=np.zeros_like(error), where=magnitude > 0)
-        largest = Tally(0, _largest(error, source), _largest(relative, source))
-        tally.add(largest)
+        _measure(found, wanted, source, target, tally)
     return difference
 
 
-def _largest(errors: NDArray[np.float32], source: TensorInfo) -> Error:
-    value = float(errors.max(initial=0.0))
-    return Error(value, source.name) if value else Error()
-
-
-def _bits(values: Array) -> Array:
-    """Floats as integers of their bits: NaN equals itself, -0 is not 0."""
-    return values.view(np.dtype(f"u{values.itemsize}"))
+def _measure(
+    found: Array, wanted: Array, source: TensorInfo, target: TensorInfo, tally: Tally
+) -> None:
+    """Add the largest errors of a cast. Exact in float32: values are neighbours, or one is zero."""
+    exact = to_float32(wanted, source.dtype)
+    error = to_float32(found, target.dtype) - exact
+    np.abs(error, out=error)
+    largest = float(error.max(initial=0.0))
+    if not largest:
+        return
+    # Zero is cast without error: any divisor will do there.
+    error /= np.maximum(np.abs(exact), np.float32(_SMALLEST))
+    relative = float(error.max())
+    tally.add(Tally(0, Error(largest, source.name), Error(relative, source.name)))
 
 
 def _first_difference(one: Array, other: Array) -> int | None:

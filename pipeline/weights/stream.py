@@ -26,7 +26,9 @@ from pipeline.weights.layout import ConversionPlan
 if TYPE_CHECKING:
     from pipeline.weights.blocks import Reader
 
-MAX_BLOCK_BYTES = 64 << 20
+MAX_BLOCK_BYTES = 8 << 20
+"""For all threads together. Larger blocks leave the caches and are slower."""
+
 MAX_THREADS = 4
 
 

@@ -1,0 +1,128 @@
+"""Builds both images with buildah and runs the demo inside; nothing is pulled.
+
+The CPU image stands on a Debian made here. NVIDIA's image is replaced by a stand-in with packages
+of the versions that TensorRT-LLM pins: what is tested is that they stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.container.buildah import Buildah, debootstrap, index_volumes, missing_tools
+from tests.container.dockerfile import ROOT
+
+pytestmark = [pytest.mark.container, pytest.mark.timeout(1800)]
+
+BASE, CPU, TRTLLM, STAND_IN = "pack-base", "pack-cpu", "pack-trtllm", "pack-stand-in"
+PINNED = {"numpy": "1.26.4", "transformers": "4.57.3", "onnx": "1.19.1", "ml_dtypes": "0.5.4"}
+STAND_IN_DOCKERFILE = f"""\
+FROM {BASE}
+RUN python3 -m pip install --break-system-packages --no-cache-dir \\
+    {" ".join(f"{name}=={version}" for name, version in PINNED.items())}
+"""
+
+
+@pytest.fixture(scope="module")
+def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
+    assert not missing_tools(), f"needed: {missing_tools()}; apt-get install buildah debootstrap"
+    tool = Buildah(tmp_path_factory.mktemp("buildah"))
+    root_dir = tmp_path_factory.mktemp("base") / "rootfs"
+    debootstrap(root_dir)
+    tool.import_folder(root_dir, BASE)
+    shutil.rmtree(root_dir)
+    yield tool
+    tool.remove_all()
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    return index_volumes(tmp_path_factory.mktemp("pip"))
+
+
+@pytest.fixture(scope="module")
+def cpu(buildah: Buildah, index: list[str]) -> str:
+    buildah.build(ROOT, "--target=cpu", f"--build-arg=BASE={BASE}", *index, tag=CPU)
+    return CPU
+
+
+def run_in(buildah: Buildah, image: str, *command: str, options: tuple[str, ...] = ()) -> str:
+    """What a command prints in a fresh container of the image, as the image's own user."""
+    # Building engines equal to the byte needs `personality`, which the default profile forbids.
+    container = buildah("from", "--pull-never", "--security-opt=seccomp=unconfined", image)
+    try:
+        return buildah("run", "--isolation=chroot", *options, container, "--", *command)
+    finally:
+        buildah("rm", container)
+
+
+def test_the_image_is_what_it_says(buildah: Buildah, cpu: str) -> None:
+    config = json.loads(buildah("inspect", "--type=image", cpu))["OCIv1"]["config"]
+    assert config["User"] == "10001"
+    assert config["Entrypoint"] == ["trtllm-pack"]
+    assert config["Labels"]["org.opencontainers.image.base.name"] == BASE
+    assert "trtllm-pack" in run_in(buildah, cpu, "trtllm-pack", "--version")
+    assert run_in(buildah, cpu, "id", "-u") == "10001"
+
+
+def test_nothing_of_the_build_stays_in_the_image(buildah: Buildah, cpu: str) -> None:
+    container = buildah("from", "--pull-never", cpu)
+    root = Path(buildah("mount", container))
+    settings = root / "etc" / "pip.conf"
+    assert not settings.exists() or settings.stat().st_size == 0
+    assert not any((root / "root" / ".cache").rglob("*"))
+    assert not (root / "src").exists()
+    assert not list((root / "wheels").glob("*"))
+    assert not list((root / "opt" / "trtllm-pack").rglob("*.safetensors"))
+    buildah("rm", container)
+
+
+def test_the_demo_runs_inside(buildah: Buildah, cpu: str, tmp_path: Path) -> None:
+    out_dir = tmp_path / "out"
+    out_dir.mkdir(mode=0o777)
+    out_dir.chmod(0o777)
+    for folder in [out_dir, *out_dir.parents]:
+        if folder.stat().st_uid == 0 and folder.name.startswith(("test_", "pytest-")):
+            folder.chmod(0o755)
+    volumes = (f"--volume={ROOT / 'recipes'}:/work/recipes:ro", f"--volume={out_dir}:/out")
+    ran = run_in(
+        buildah,
+        cpu,
+        *("trtllm-pack", "run", "recipes/demo.yaml", "--out", "/out/demo", "--offline", "--json"),
+        options=volumes,
+    )
+    document = json.loads(ran)
+    assert [stage["stage"] for stage in document["stages"]][-1] == "package"
+    manifest = json.loads((out_dir / "demo/demo/manifest.json").read_text())
+    assert manifest["attention"]["built"]["status"] == "fused"
+    assert all(prompt["text"] for prompt in manifest["smoke"]["prompts"])
+    verified = run_in(
+        buildah, cpu, "trtllm-pack", "verify", "/out/demo/demo.tar", "--json", options=volumes
+    )
+    assert json.loads(verified)["sound"] is True
+
+
+def test_the_packages_of_nvidias_image_would_stay(
+    buildah: Buildah, cpu: str, index: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text(STAND_IN_DOCKERFILE)
+    buildah.build(tmp_path, *index, tag=STAND_IN)
+    bases = (f"--build-arg=BASE={BASE}", f"--build-arg=TRTLLM_BASE={STAND_IN}")
+    buildah.build(ROOT, "--target=trtllm", *bases, *index, tag=TRTLLM)
+    listing = "from importlib.metadata import distributions as d; "
+    listing += "print(*sorted({f'{x.name}=={x.version} {x._path.parent}' for x in d()}), sep='\\n')"
+    before = run_in(buildah, STAND_IN, "python3", "-c", listing).splitlines()
+    assert {f"{name}=={version}" for name, version in PINNED.items()} <= {
+        line.split()[0] for line in before
+    }
+    assert run_in(buildah, TRTLLM, "/usr/bin/python3", "-c", listing).splitlines() == before
+    seen = run_in(buildah, TRTLLM, "/opt/trtllm-pack/bin/python", "-c", listing).splitlines()
+    assert set(before) <= set(seen)
+    added = {line.split("==")[0] for line in set(seen) - set(before)}
+    assert "trtllm-pack" in added
+    assert not added & {line.split("==")[0] for line in before}
+    assert "trtllm-pack" in run_in(buildah, TRTLLM, "trtllm-pack", "--version")

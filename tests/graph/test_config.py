@@ -1,0 +1,109 @@
+"""What the decoder graph takes of a checkpoint's config.json, and what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from pipeline.errors import RecipeError
+from pipeline.graph.config import graph_problems, read_config, rope_type
+from tests.tiny_decoder import Shape
+
+
+def facts_of(**overrides: Any) -> tuple[str, ...]:
+    with pytest.raises(RecipeError) as caught:
+        read_config({**Shape().config(), **overrides})
+    return caught.value.facts
+
+
+def test_sizes_are_of_the_whole_model() -> None:
+    config = read_config(Shape().config(tp_size=2, pp_size=3))
+    assert (config.tp_size, config.pp_size) == (2, 3)
+    assert (config.num_attention_heads, config.num_key_value_heads, config.head_size) == (6, 2, 16)
+    assert config.embedding_shard_dim is None
+
+
+def test_absent_keys_take_the_format_s_defaults() -> None:
+    given = Shape(num_kv_heads=6).config()
+    for key in ("num_key_value_heads", "head_size", "attn_bias", "mapping", "norm_epsilon"):
+        del given[key]
+    given["num_attention_heads"] = 5
+    config = read_config(given)
+    assert (config.num_key_value_heads, config.head_size) == (5, 8)
+    assert (config.attn_bias, config.tp_size, config.norm_epsilon) == (False, 1, 1e-5)
+
+
+def test_keys_of_the_reference_converter_are_known() -> None:
+    config = Shape().config() | {
+        "residual_mlp": False,
+        "disable_weight_only_quant_plugin": False,
+        "moe": {"num_experts": 0, "top_k": 0},
+        "remove_duplicated_kv_heads": False,
+        "share_embedding_table": False,
+        "runtime_defaults": None,
+        "producer": {"name": "trtllm-pack"},
+    }
+    assert read_config(config).hidden_act == "silu"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "fact"),
+    [
+        ({"rotary_bse": 5.0}, "`rotary_bse` is not known (`rotary_base` is)"),
+        ({"architecture": "GPTForCausalLM"}, "`architecture` is `GPTForCausalLM`"),
+        ({"qk_layernorm": True}, "`qk_layernorm` is `True`; supported: `False`"),
+        ({"hidden_act": "geglu"}, "`hidden_act` is `geglu`"),
+        ({"embedding_multiplier": 12.0}, "`embedding_multiplier` is `12.0`"),
+        ({"moe": {"num_experts": 8}}, "`moe` has experts"),
+        ({"quantization": {"quant_algo": "FP8"}}, "`quantization.quant_algo` is set"),
+        ({"rotary_scaling": {"rope_type": "longrope"}}, "`rotary_scaling` is of type `longrope`"),
+        ({"rotary_embedding_dim": 8}, "`rotary_embedding_dim` is not the head size"),
+        ({"position_embedding_type": "alibi"}, "`position_embedding_type` is `alibi`"),
+        ({"hidden_size": None}, "`hidden_size` is missing"),
+        ({"mapping": {"cp_size": 2}}, "`mapping.cp_size` is not 1"),
+        ({"mapping": {"tp_size": 4}}, "`mapping.tp_size` is 4, which does not divide 6 heads"),
+        ({"num_key_value_heads": 4}, "`num_key_value_heads` is 4, which does not divide 6 heads"),
+        ({"head_size": 15}, "the head size is 15"),
+    ],
+)
+def test_what_the_graph_cannot_honour_is_an_error(overrides: dict[str, Any], fact: str) -> None:
+    facts = facts_of(**overrides)
+    assert len(facts) == 1
+    assert facts[0].startswith(fact)
+
+
+def test_all_faults_are_gathered() -> None:
+    facts = facts_of(qk_layernorm=True, dtype="float8", scale_by=3)
+    assert len(facts) == 3
+
+
+def test_problems_name_the_longest_sequence() -> None:
+    config = Shape().config()
+    assert graph_problems(config, 96) == []
+    (problem,) = graph_problems(config, 97)
+    assert problem.stage == "build"
+    assert problem.message == "`engine.max_seq_len` is 97, but the model has 96 positions"
+    assert problem.hint == "set `engine.max_seq_len` to at most 96"
+
+
+def test_problems_of_an_unknown_checkpoint_carry_the_facts() -> None:
+    (problem,) = graph_problems({**Shape().config(), "qk_layernorm": True}, 8)
+    assert problem.kind is RecipeError
+    assert problem.facts == ("`qk_layernorm` is `True`; supported: `False`",)
+
+
+def test_rope_type_in_both_spellings() -> None:
+    assert rope_type(None) == "default"
+    assert rope_type({"type": "linear", "factor": 2.0}) == "linear"
+    assert rope_type({"rope_type": "yarn", "factor": 2.0}) == "yarn"
+
+
+def test_config_and_weights_import_nothing_heavy() -> None:
+    code = (
+        "import sys, pipeline.graph.config, pipeline.graph.weights\n"
+        "assert not {'numpy', 'onnx', 'ml_dtypes'} & set(sys.modules), 'heavy'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
