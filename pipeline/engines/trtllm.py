@@ -1,4 +1,4 @@
-"""The backend `trtllm`: TensorRT-LLM 1.2.x. This version only explains itself; it does not build."""
+"""The backend `trtllm`: TensorRT-LLM 1.2.x. It only explains itself so far; it does not build."""
 
 from __future__ import annotations
 
