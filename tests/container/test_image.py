@@ -81,27 +81,35 @@ def test_nothing_of_the_build_stays_in_the_image(buildah: Buildah, cpu: str) -> 
     buildah("rm", container)
 
 
+def open_to_all(folder: Path) -> Path:
+    """The folder with modes that let the image's user read and write it."""
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    return folder
+
+
 def test_the_demo_runs_inside(buildah: Buildah, cpu: str, tmp_path: Path) -> None:
-    out_dir = tmp_path / "out"
-    out_dir.mkdir(mode=0o777)
-    out_dir.chmod(0o777)
-    for folder in [out_dir, *out_dir.parents]:
-        if folder.stat().st_uid == 0 and folder.name.startswith(("test_", "pytest-")):
-            folder.chmod(0o755)
-    volumes = (f"--volume={ROOT / 'recipes'}:/work/recipes:ro", f"--volume={out_dir}:/out")
+    recipes = open_to_all(Path(shutil.copytree(ROOT / "recipes", tmp_path / "recipes")))
+    (tmp_path / "out").mkdir()
+    out_dir = open_to_all(tmp_path / "out")
+    volumes = (f"--volume={recipes}:/work/recipes:ro", f"--volume={out_dir}:/out")
     ran = run_in(
         buildah,
         cpu,
         *("trtllm-pack", "run", "recipes/demo.yaml", "--out", "/out/demo", "--offline", "--json"),
         options=volumes,
     )
-    document = json.loads(ran)
-    assert [stage["stage"] for stage in document["stages"]][-1] == "package"
+    assert json.loads(ran)["stages"][-1]["stage"] == "package"
     manifest = json.loads((out_dir / "demo/demo/manifest.json").read_text())
     assert manifest["attention"]["built"]["status"] == "fused"
+    assert manifest["build"]["bytes_pinned"] is True
     assert all(prompt["text"] for prompt in manifest["smoke"]["prompts"])
     verified = run_in(
-        buildah, cpu, "trtllm-pack", "verify", "/out/demo/demo.tar", "--json", options=volumes
+        buildah,
+        cpu,
+        *("trtllm-pack", "verify", "/out/demo/demo.tar", "--json"),
+        # As in `docker run --user "$(id -u):$(id -g)"`: a user whom the image does not know.
+        options=(*volumes, "--user=4321:4321"),
     )
     assert json.loads(verified)["sound"] is True
 
