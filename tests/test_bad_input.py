@@ -131,14 +131,11 @@ CASES: dict[str, tuple[Spoil, int, str]] = {
         "trtllm",
     ),
     "engine required": (
-        lambda place: (
-            (place / "small.yaml").open("a").write("smoke: {require_engine: true}\n")  # type: ignore[func-returns-value]
-            and None
-        ),
+        recipe_line("name: small\n", "name: small\nsmoke: {require_engine: true}\n"),
         4,
         "require_engine",
     ),
-    "pickle weights": (only_pickle, 6, "pickle"),
+    "pickle weights": (only_pickle, 3, "pickle"),
     "remote code": (remote_code, 3, "auto_map"),
 }
 

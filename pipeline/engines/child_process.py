@@ -1,8 +1,7 @@
-"""A child process for a builder: fixed environment, fixed addresses, killed with its parent."""
+"""The parent's side of a builder in a child process: fixed environment, events, nothing left."""
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -17,32 +16,29 @@ from typing import Any
 
 import pipeline
 from pipeline.artifact import Json
-from pipeline.errors import ToolFailed
+from pipeline.errors import PipelineError, ResourceError, ToolFailed
 
-ADDR_NO_RANDOMIZE = 0x0040000
-"""`personality` flag of Linux: the kernel places stack, heap and libraries at fixed addresses."""
-
-_CURRENT = 0xFFFFFFFF
 KEPT_VARIABLES = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 """What a builder may need of our environment; nothing else reaches it, secrets least of all."""
+
+ALLOCATOR = "glibc.malloc.tcache_count=65535:glibc.malloc.mmap_threshold=131072"
+"""What a thread frees stays with that thread, and large blocks never enter a heap.
+
+TensorRT's own threads race with the one that builds for who frees what they share. With glibc's
+defaults the loser's memory goes back to the builder's heap, so that its later addresses, and with
+them the engine's bytes, follow the race (measured: see `child_setup`).
+"""
+
+LOG_LINES = 20
+"""Lines of a failed builder's output that an error shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a child said last, and whether its addresses were fixed."""
+    """What a child said last, and why its addresses were not fixed (None where they were)."""
 
     result: dict[str, Json]
-    fixed_addresses: bool
-
-
-def can_fix_addresses() -> bool:
-    """Whether this process may start children without address-space randomisation."""
-    libc = ctypes.CDLL(None)
-    before = libc.personality(_CURRENT)
-    if before == -1 or libc.personality(before | ADDR_NO_RANDOMIZE) == -1:
-        return False
-    libc.personality(before)
-    return True
+    why_random: str | None
 
 
 def run_child(
@@ -51,75 +47,71 @@ def run_child(
     folder: Path,
     on_event: Callable[[dict[str, Any]], None],
 ) -> Finished:
-    """Run `python -m module job.json` in a folder; its JSON lines go to `on_event`.
+    """Run `python -m module` on a job, in a folder; its JSON lines go to `on_event`.
 
-    The last line is its result. Raises ToolFailed with the child's own error, or with the end of
-    its stderr where it died. Whatever ends this call ends the child and all that it started.
+    The last line is its result. Raises ToolFailed or ResourceError with the child's own error, or
+    with the end of its output where it died. Whatever ends this call, an exception of `on_event`
+    or the death of this process included, ends the child and all that it started.
     """
-    (folder / "job.json").write_text(json.dumps(job, sort_keys=True))
-    fixed = can_fix_addresses()
-    with tempfile.TemporaryFile() as errors:
+    path = folder / "job.json"
+    path.write_text(json.dumps({**job, "parent": os.getpid()}, sort_keys=True), encoding="utf-8")
+    with tempfile.TemporaryFile() as output:
+        # No `-I`: it would ignore PYTHONHASHSEED. `-P -s` and the explicit path isolate as well.
         process = subprocess.Popen(
-            [sys.executable, "-P", "-s", "-m", module, "job.json"],
+            [sys.executable, "-P", "-s", "-m", module, path.name],
             cwd=folder,
-            env=_environment(),
+            env=child_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=errors,
+            stderr=output,
             text=True,
             start_new_session=True,
-            preexec_fn=_fix_addresses if fixed else None,  # noqa: PLW1509 - no threads run here
         )
         try:
-            last = _follow(process, on_event)
+            why_random, last = _follow(process, on_event)
             code = process.wait()
         finally:
             _kill_group(process)
         if last.get("event") == "result" and code == 0:
-            return Finished({k: v for k, v in last.items() if k != "event"}, fixed)
-        errors.seek(0)
-        raise _failure(last, code, errors.read().decode(errors="replace"))
+            return Finished({k: v for k, v in last.items() if k != "event"}, why_random)
+        output.seek(0)
+        raise _failure(last, code, output.read().decode(errors="replace"))
 
 
-def _environment() -> dict[str, str]:
-    """The same for every run; the package is found where this one was."""
+def child_environment() -> dict[str, str]:
+    """The same for every run; modules are found where this process finds them."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-    home = str(Path(pipeline.__file__).parent.parent)
+    folders = [str(Path(pipeline.__file__).parent.parent), *(p for p in sys.path if Path(p).is_dir())]
     return kept | {
+        "GLIBC_TUNABLES": ALLOCATOR,
         "LC_ALL": "C",
         "PATH": "/usr/bin:/bin",
-        "PYTHONHASHSEED": "0",
-        "PYTHONPATH": home,
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(os.path.abspath(folder) for folder in folders)),
     }
-
-
-def _fix_addresses() -> None:
-    """Runs in the child before it becomes the builder.
-
-    Besides addresses, the order in which threads run decides which memory each gets: on one
-    processor and as a batch job, a new thread waits until the one that made it waits for it.
-    """
-    libc = ctypes.CDLL(None)
-    libc.personality(libc.personality(_CURRENT) | ADDR_NO_RANDOMIZE)
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _follow(
     process: subprocess.Popen[str], on_event: Callable[[dict[str, Any]], None]
-) -> dict[str, Any]:
-    """Pass events on until the child closes its end; the last one."""
+) -> tuple[str | None, dict[str, Any]]:
+    """Pass events on until the child closes its end; why its addresses are random, its last."""
+    why_random: str | None = None
     last: dict[str, Any] = {}
     assert process.stdout is not None
     for line in process.stdout:
         try:
-            last = json.loads(line)
+            event = json.loads(line)
         except ValueError:
             continue  # a library's own chatter on stdout
-        if last.get("event") not in {"result", "error"}:
-            on_event(last)
-    return last
+        if not isinstance(event, dict) or "event" not in event:
+            continue
+        last = event
+        if event["event"] == "ready":
+            why_random = event["why_random"]
+        elif event["event"] not in {"result", "error"}:
+            on_event(event)
+    return why_random, last
 
 
 def _kill_group(process: subprocess.Popen[str]) -> None:
@@ -131,16 +123,16 @@ def _kill_group(process: subprocess.Popen[str]) -> None:
         process.stdout.close()
 
 
-def _failure(last: Mapping[str, Any], code: int, stderr: str) -> ToolFailed:
+def _failure(last: Mapping[str, Any], code: int, output: str) -> PipelineError:
     if last.get("event") == "error":
-        return ToolFailed(
-            f"the engine could not be built: {last['message']}",
-            facts=last["log"],
-            hint="see the builder's messages above; `plan` may say more",
+        kind = ResourceError if last["kind"] == "resource" else ToolFailed
+        return kind(last["message"], facts=last["facts"][-LOG_LINES:], hint=last["hint"])
+    facts = output.strip().splitlines()[-LOG_LINES:]
+    if code == -signal.SIGKILL:
+        return ResourceError(
+            "the builder was killed, most likely for want of memory",
+            facts=facts,
+            hint="build on a machine with more memory, or raise the container's limit",
         )
-    died = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return ToolFailed(
-        f"the builder ended with {died}",
-        facts=stderr.strip().splitlines()[-20:],
-        hint="signal 9 is often the kernel's answer to too little memory" if code == -9 else None,
-    )
+    died = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return ToolFailed(f"the builder died with {died}", facts=facts)

@@ -76,7 +76,7 @@ class TensorRTEngine:
         """Host memory: three times the weights and 600 MB, as measured with 0.2 to 1.1 B models."""
         return {
             "memory_bytes": 3 * weight_bytes + (600 << 20),
-            "disk_bytes": weight_bytes + weight_bytes // 50 + (4 << 20),
+            "disk_bytes": weight_bytes + weight_bytes // 50 + len(settings.targets) * (2 << 20),
         }
 
     def build(
