@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.artifact import Artifact, Json, Store
+from pipeline.artifact import Artifact, Json
 from pipeline.console import fields, format_bytes, problem_document, render_problem, table
 from pipeline.errors import Problem, UsageError
 from pipeline.hardware import free_disk_bytes
@@ -14,6 +14,7 @@ from pipeline.plan import Plan
 from pipeline.recipe.load import load_recipe
 from pipeline.run import StageResult, StageState
 from pipeline.run_record import past_seconds
+from pipeline.store import Store
 
 HEADING = ("stage", "state", "disk", "memory", "last time", "key")
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.artifact import Artifact, Store, describe
+from pipeline.artifact import Artifact, describe
 from pipeline.errors import MachineError, PlanRefused, Problem, ResourceError
 from pipeline.hardware import free_disk_bytes
 from pipeline.plan import Plan, with_digests
 from pipeline.progress import Progress
 from pipeline.stages import STAGES
 from pipeline.stages.stage import Stage
+from pipeline.store import Store
 
 DISK_MARGIN_BYTES = 64 << 20
 """Left free beyond what the stages need: manifests, logs, the file system's own."""

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from pipeline import __version__
-from pipeline.artifact import Json, Store, write_json
+from pipeline.artifact import Json, write_json
 from pipeline.plan import Plan
 from pipeline.run import StageResult
+from pipeline.store import Store
 
 COMPARABLE = 2.0
 """Records of a model up to so many times larger or smaller say something about this one."""

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "pipeline"
 ROWS = [
     {"errors", "progress"},
     {"artifact", "hardware"},
+    {"store"},
     {"recipe"},
     {"checkpoint"},
     {"sources"},

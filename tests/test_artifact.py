@@ -13,7 +13,6 @@ import pytest
 from pipeline.artifact import (
     MANIFEST_NAME,
     Artifact,
-    Store,
     canonical_json,
     describe,
     digest_json,
@@ -22,6 +21,7 @@ from pipeline.artifact import (
     read_artifact,
 )
 from pipeline.errors import LockedError, UsageError, VerificationError
+from pipeline.store import Store
 
 KEY = "ab" * 32
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifact import Store
 from pipeline.checkpoint.safetensors_file import encode_header
 from pipeline.errors import MachineError, PipelineError, UsageError, VerificationError
 from pipeline.inspection import inspect_path, inspection_text
+from pipeline.store import Store
 from tests.release.made import made_before, release_in
 from tests.tiny_source import checkpoint_files
 

@@ -11,13 +11,14 @@ from typing import Any, cast
 import pytest
 
 from pipeline import run as runner
-from pipeline.artifact import Json, Store
+from pipeline.artifact import Json
 from pipeline.errors import MachineError, PlanRefused, Problem, ResourceError
 from pipeline.hardware import Hardware
 from pipeline.plan import Need, Plan
 from pipeline.progress import Progress, Silent
 from pipeline.run import StageResult, find_problems, preview, run
 from pipeline.stages.stage import Inputs, Stage
+from pipeline.store import Store
 
 Work = Callable[[Path], None]
 
@@ -74,6 +75,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def use(work: Work | None = None) -> None:
         toys = (toy("one", ()), toy("two", ("one",), work), toy("three", ("one", "two")))
         monkeypatch.setattr(runner, "STAGES", toys)
+        monkeypatch.setattr(runner, "with_digests", lambda plan: plan)
 
     use()
     return use

@@ -24,8 +24,8 @@ from pipeline.cli.options import (
 from pipeline.errors import PlanRefused
 
 if TYPE_CHECKING:
-    from pipeline.artifact import Store
     from pipeline.plan import Plan
+    from pipeline.store import Store
 
 STAGE_HELP = {
     "run": ("package", "Run all stages: download, convert, verify, build, smoke, package."),
@@ -43,7 +43,7 @@ HASHED_BY_PLAN_BYTES = 1 << 30
 
 
 def _open_store(path: Path | None) -> Store:
-    from pipeline.artifact import Store
+    from pipeline.store import Store
 
     if path is None:
         from platformdirs import user_cache_path

@@ -4,92 +4,85 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import shutil
 import subprocess
 import sys
-import threading
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.artifact import list_files
-from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
-from pipeline.engines import child_process, find_engine, tensorrt_api
-from pipeline.engines.child_process import run_child
-from pipeline.engines.tensorrt import ENGINE, _job
+from pipeline.checkpoint.trtllm import TrtllmCheckpoint
+from pipeline.engines import child_setup, tensorrt_api
+from pipeline.engines.tensorrt import ENGINE
 from pipeline.engines.tensorrt_api import find_flavour
 from pipeline.errors import MachineError, ToolFailed
-from pipeline.graph.decoder import write_decoder
-from pipeline.graph.facts import GraphFacts
 from pipeline.hardware import Gpu, Hardware
 from pipeline.progress import Silent
-from pipeline.recipe.schema import Attention, EngineSettings
-from tests.tiny_decoder import Shape, random_weights, write_checkpoint
+from tests.engines.tensorrt_parts import ALL_TARGETS, build, checkpoint, limits
+from tests.tiny_decoder import Shape
 
 NOTHING = Hardware(num_cpus=2, available_memory_bytes=1 << 34, gpus=())
-CHILD = "pipeline.engines.tensorrt_child"
-
-
-def limits(*targets: str, fused: bool = True, max_seq_len: int = 48) -> EngineSettings:
-    return EngineSettings(
-        backend="tensorrt",
-        max_batch_size=2,
-        max_input_len=24,
-        max_seq_len=max_seq_len,
-        targets=targets or ("sm80", "sm89"),
-        attention=Attention(context_fmha=fused, require_fused=fused),
-    )
+NUM_LAYERS = Shape().num_layers
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A tiny checkpoint in every dtype."""
-    made = {}
-    for dtype in ("bfloat16", "float16", "float32"):
-        shape = replace(Shape(), dtype=dtype)
-        made[dtype] = tmp_path_factory.mktemp(dtype)
-        write_checkpoint(made[dtype], shape, random_weights(shape))
-    return made
+def bfloat16(tmp_path_factory: pytest.TempPathFactory) -> TrtllmCheckpoint:
+    return checkpoint(tmp_path_factory.mktemp("bfloat16"))
 
 
-def build(folder: Path, out_dir: Path, settings: EngineSettings) -> dict[str, Any]:
-    out_dir.mkdir()
-    return ENGINE.build(open_trtllm_checkpoint(folder), settings, out_dir, Silent())
+@pytest.fixture(scope="module")
+def float32(tmp_path_factory: pytest.TempPathFactory) -> TrtllmCheckpoint:
+    return checkpoint(tmp_path_factory.mktemp("float32"), "float32")
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_a_build_is_fused_and_says_what_it_is(
-    checkpoints: dict[str, Path], tmp_path: Path, dtype: str
+@pytest.mark.parametrize(
+    ("dtype", "targets"), [("bfloat16", ALL_TARGETS[1:]), ("float16", ALL_TARGETS)]
+)
+def test_a_build_is_fused_for_every_target_and_says_what_it_is(
+    tmp_path: Path, dtype: str, targets: tuple[str, ...]
 ) -> None:
-    facts = build(checkpoints[dtype], tmp_path / "engine", limits())
-    folder = tmp_path / "engine"
+    source, folder = checkpoint(tmp_path / "source", dtype), tmp_path / "engine"
+    settings = limits(*targets)
+    facts = build(source, folder, settings)
     assert list_files(folder) == ["attention.json", "config.json", "decoder.engine", "decoder.onnx"]
-    proof = json.loads((folder / "attention.json").read_bytes())
-    num_layers = Shape().num_layers
-    assert facts["attention"] == proof["built"]["status"] == "fused"
-    assert proof["built"]["attention_layers"] == proof["built"]["attention_sites"] == num_layers
-    assert proof["built"]["layers_by_kind"]["KV_CACHE_UPDATE"] == 2 * num_layers
-    assert proof["built"]["decomposable"] is False
-    assert proof["observed"]["status"] == "not observed"
+    built = json.loads((folder / "attention.json").read_bytes())["built"]
+    assert facts["attention"] == built["status"] == "fused"
+    assert built["attention_layers"] == built["attention_sites"] == NUM_LAYERS
+    assert built["decomposable"] is False
+    assert facts["layers_by_kind"]["KV_CACHE_UPDATE"] == 2 * NUM_LAYERS
+    assert {"float16": "HALF", "bfloat16": "BF16"}[dtype] in facts["dtypes"]
     config = json.loads((folder / "config.json").read_bytes())
-    assert (config["targets"], config["dtype"]) == (["sm80", "sm89"], dtype)
+    assert (config["targets"], config["dtype"]) == (list(targets), dtype)
+    assert config["profiles"] == {"context_tokens": 24, "generation_tokens": 1}
+    size = (folder / "decoder.engine").stat().st_size
+    assert size == facts["engine_bytes"]
+    assert size < ENGINE.estimate(source.config, settings, source.weight_bytes)["disk_bytes"]
+
+
+def test_what_was_not_observed_is_written_so(bfloat16: TrtllmCheckpoint, tmp_path: Path) -> None:
+    build(bfloat16, tmp_path / "engine", limits("sm80"))
+    proof = json.loads((tmp_path / "engine" / "attention.json").read_bytes())
+    assert proof["requested"] == {"context_fmha": True, "require_fused": True}
+    assert proof["observed"]["status"] == "not observed"
+    assert proof["observed"]["reason"]
 
 
 def test_two_builds_give_equal_bytes(
-    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bfloat16: TrtllmCheckpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = build(checkpoints["bfloat16"], tmp_path / "one", limits())
+    first = build(bfloat16, tmp_path / "one", limits())
     deeper = tmp_path / "a longer name with spaces" / "two"
     deeper.parent.mkdir()
     monkeypatch.setenv("SOMETHING", "x" * 5000)
     monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
     monkeypatch.chdir(deeper.parent)
     before = os.umask(0o077)
     try:
-        second = build(checkpoints["bfloat16"], deeper, limits())
+        second = build(bfloat16, deeper, limits())
     finally:
         os.umask(before)
     assert first == second
@@ -98,245 +91,163 @@ def test_two_builds_give_equal_bytes(
         assert (tmp_path / "one" / name).read_bytes() == (deeper / name).read_bytes(), name
 
 
-def test_where_addresses_cannot_be_fixed_the_build_says_so(
-    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_build_from_another_installation_gives_equal_bytes(
+    bfloat16: TrtllmCheckpoint, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(child_process, "can_fix_addresses", lambda: False)
-    facts = build(checkpoints["bfloat16"], tmp_path / "engine", limits("sm80"))
-    assert facts["bytes_pinned"] is False
-    assert facts["attention"] == "fused"
+    build(bfloat16, tmp_path / "one", limits())
+    home = tmp_path / "another" / "installation of the package"
+    package = Path(child_setup.__file__).parent.parent
+    shutil.copytree(package, home / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        f"sys.path.insert(0, {str(home)!r})\n"
+        "from pipeline.checkpoint.trtllm import open_trtllm_checkpoint\n"
+        "from pipeline.engines.tensorrt import ENGINE\n"
+        "from pipeline.progress import Silent\n"
+        "from pipeline.recipe.schema import EngineSettings\n"
+        "source, out_dir, settings = sys.argv[1:]\n"
+        "Path(out_dir).mkdir()\n"
+        "ENGINE.build(open_trtllm_checkpoint(Path(source)),\n"
+        "    EngineSettings.model_validate_json(settings), Path(out_dir), Silent())\n"
+        f"assert sys.modules['pipeline'].__file__.startswith({str(home)!r})\n"
+    )
+    arguments = [str(bfloat16.path), str(tmp_path / "two"), limits().model_dump_json()]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, timeout=100)
+    engines = [(tmp_path / name / "decoder.engine").read_bytes() for name in ("one", "two")]
+    assert engines[0] == engines[1]
 
 
-def test_the_builder_refuses_unfused_attention_by_itself(
-    checkpoints: dict[str, Path], tmp_path: Path
+def test_the_builder_refuses_by_itself_what_has_no_fused_kernel(
+    float32: TrtllmCheckpoint, tmp_path: Path
 ) -> None:
     # What `problems` predicts is also what the builder does: the gate is not ours alone.
-    with pytest.raises(ToolFailed, match="could not be built") as caught:
-        build(checkpoints["float32"], tmp_path / "engine", limits("sm80"))
+    assert ENGINE.problems(float32.config, limits("sm80"), NOTHING)
+    with pytest.raises(ToolFailed, match="no fused attention kernel") as caught:
+        build(float32, tmp_path / "engine", limits("sm80"))
     assert any("dedicated kernel" in fact for fact in caught.value.facts)
+    assert "context_fmha: false" in str(caught.value.hint)
     assert not list_files(tmp_path / "engine")
 
 
 def test_unfused_attention_is_built_only_when_asked_for(
-    checkpoints: dict[str, Path], tmp_path: Path
+    float32: TrtllmCheckpoint, tmp_path: Path
 ) -> None:
-    facts = build(checkpoints["float32"], tmp_path / "engine", limits("sm80", fused=False))
+    settings = limits("sm80", fused=False)
+    assert ENGINE.problems(float32.config, settings, NOTHING) == []
+    facts = build(float32, tmp_path / "engine", settings)
     proof = json.loads((tmp_path / "engine" / "attention.json").read_bytes())
     assert facts["attention"] == proof["built"]["status"] == "unknown"
     assert proof["built"]["decomposable"] is True
     assert proof["requested"] == {"context_fmha": False, "require_fused": False}
 
 
-@pytest.fixture
-def job(checkpoints: dict[str, Path], tmp_path: Path) -> tuple[dict[str, Any], GraphFacts, Path]:
-    """A job in a folder of its own, to be spoilt."""
-    checkpoint = open_trtllm_checkpoint(checkpoints["bfloat16"])
-    folder = tmp_path / "work"
-    folder.mkdir()
-    facts = write_decoder(
-        checkpoint, folder / "decoder.onnx", max_seq_len=48, compute_dtype="bfloat16"
-    )
-    for name in facts.weight_files:
-        (folder / name).hardlink_to(checkpoint.path / name)
-    flavour = find_flavour()
-    assert flavour is not None
-    return _job(flavour, limits("sm80"), facts), facts, folder
+def test_tensor_and_pipeline_parallel_ranks_are_one_engine(tmp_path: Path) -> None:
+    from tests.tiny_decoder import random_weights, write_checkpoint
+
+    shape = Shape(dtype="float16")
+    folder = write_checkpoint(tmp_path / "source", shape, random_weights(shape), 2, 2)
+    from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
+
+    facts = build(open_trtllm_checkpoint(folder), tmp_path / "engine", limits("sm80"))
+    assert facts["attention_layers"] == NUM_LAYERS
 
 
-def test_a_dropped_input_is_an_error(
-    checkpoints: dict[str, Path], job: tuple[dict[str, Any], GraphFacts, Path]
-) -> None:
-    # The parser takes the lengths form and leaves `nonpad_kv_seqlen` unused, without an error.
-    made, _, folder = job
-    checkpoint = open_trtllm_checkpoint(checkpoints["bfloat16"])
-    facts = write_decoder(
-        checkpoint,
-        folder / "decoder.onnx",
-        max_seq_len=48,
-        compute_dtype="bfloat16",
-        form="lengths",
-    )
-    made["inputs"] = [port.name for port in facts.inputs]
-    with pytest.raises(ToolFailed, match="nonpad_kv_seqlen"):
-        run_child(CHILD, made, folder, lambda _: None)
+def test_progress_comes_from_the_builder(bfloat16: TrtllmCheckpoint, tmp_path: Path) -> None:
+    tasks: list[tuple[str, int]] = []
+    steps: list[int] = []
+
+    class Counting(Silent):
+        def start(self, task: str, total: int, unit: str = "bytes") -> None:
+            assert unit == "steps"
+            tasks.append((task, total))
+
+        def advance(self, amount: int) -> None:
+            steps.append(amount)
+
+    (tmp_path / "engine").mkdir()
+    ENGINE.build(bfloat16, limits("sm80"), tmp_path / "engine", Counting())
+    assert tasks
+    assert 0 < sum(steps) <= sum(total for _, total in tasks)
 
 
-def test_fewer_attention_layers_than_sites_are_an_error(
-    job: tuple[dict[str, Any], GraphFacts, Path],
-) -> None:
-    made, facts, folder = job
-    made["attention_sites"] = facts.attention_sites + 1
-    with pytest.raises(ToolFailed, match=f"{facts.attention_sites} attention layers"):
-        run_child(CHILD, made, folder, lambda _: None)
+def test_cancelling_leaves_nothing(bfloat16: TrtllmCheckpoint, tmp_path: Path) -> None:
+    class Cancelling(Silent):
+        def start(self, task: str, total: int, unit: str = "bytes") -> None:
+            raise KeyboardInterrupt
+
+    (tmp_path / "engine").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        ENGINE.build(bfloat16, limits("sm80"), tmp_path / "engine", Cancelling())
+    assert not list((tmp_path / "engine").iterdir())
 
 
-def test_a_graph_that_is_none_is_one_clear_error(
-    job: tuple[dict[str, Any], GraphFacts, Path],
-) -> None:
-    made, _, folder = job
-    (folder / "decoder.onnx").write_bytes(b"\xff" * 100)
-    with pytest.raises(ToolFailed) as caught:
-        run_child(CHILD, made, folder, lambda _: None)
-    assert caught.value.hint
+def test_tool_versions_name_the_flavour() -> None:
+    names = ENGINE.tool_versions()
+    assert {"onnx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs"} == set(names)
+    assert all(text[0].isdigit() for text in names.values())
 
 
-def test_progress_comes_from_the_builder(job: tuple[dict[str, Any], GraphFacts, Path]) -> None:
-    made, _, folder = job
-    events: list[dict[str, Any]] = []
-    run_child(CHILD, made, folder, events.append)
-    assert any(event["event"] == "phase" and event["total"] > 0 for event in events)
-    assert any(event["event"] == "step" for event in events)
-
-
-def test_a_killed_builder_is_an_error(job: tuple[dict[str, Any], GraphFacts, Path]) -> None:
-    made, _, folder = job
-
-    def kill(event: dict[str, Any]) -> None:
-        if event["event"] == "phase":
-            children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
-            pids = {int(pid) for path in children for pid in path.read_text().split()}
-            builders = [pid for pid in pids if CHILD in Path(f"/proc/{pid}/cmdline").read_text()]
-            for pid in builders:
-                os.kill(pid, signal.SIGKILL)
-
-    with pytest.raises(ToolFailed, match="signal 9"):
-        run_child(CHILD, made, folder, kill)
-
-
-def test_the_builder_dies_with_its_parent(
-    job: tuple[dict[str, Any], GraphFacts, Path], tmp_path: Path
-) -> None:
-    made, _, folder = job
+def test_explaining_imports_no_tensorrt() -> None:
     code = (
-        "import json, sys\nfrom pathlib import Path\n"
-        "from pipeline.engines.child_process import run_child\n"
-        f"run_child({CHILD!r}, json.loads(sys.argv[1]), Path(sys.argv[2]),"
-        " lambda event: print('going', flush=True))\n"
+        "import sys\nfrom pipeline.engines import find_engine\n"
+        "engine = find_engine('tensorrt')\n"
+        "assert engine.why_unavailable() is None\nassert engine.tool_versions()\n"
+        "heavy = {'numpy', 'onnx', 'tensorrt_rtx_bindings', 'tensorrt_rtx_libs', 'cuda'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, json.dumps(made), str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == "going\n"
-        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
-        assert len(children) == 1
-        parent.kill()
-        parent.wait()
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{children[0]}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{children[0]}").exists()
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def problems(dtype: str = "bfloat16", head_size: int = 64, **settings: Any) -> list[str]:
-    config = {
-        "architecture": "LlamaForCausalLM",
-        "dtype": dtype,
-        "hidden_size": 4 * head_size,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "num_hidden_layers": 2,
-        "head_size": head_size,
-        "intermediate_size": 128,
-        "vocab_size": 99,
-        "hidden_act": "silu",
-        "norm_epsilon": 1e-5,
-        "position_embedding_type": "rope_gpt_neox",
-        "max_position_embeddings": 65536,
-        "rotary_base": 10000.0,
-        "rotary_scaling": None,
-        "mapping": {"world_size": 1, "tp_size": 1, "pp_size": 1},
-        "quantization": {"quant_algo": None, "kv_cache_quant_algo": None},
-    }
-    targets = settings.pop("targets", ("sm80", "sm89"))
-    hardware = settings.pop("hardware", NOTHING)
-    found = ENGINE.problems(config, limits(*targets, **settings), hardware)
-    assert all(problem.stage == "build" for problem in found)
-    return [f"{problem.message} hint: {problem.hint}" for problem in found]
+def _installed(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
+    named = {name.replace("_", "-"): text for name, text in versions.items()}
+
+    def version(name: str) -> str:
+        if name not in named:
+            raise tensorrt_api.PackageNotFoundError(name)
+        return named[name]
+
+    monkeypatch.setattr(tensorrt_api, "version", version)
 
 
-def test_what_compiles_has_no_problems() -> None:
-    assert problems() == []
-    assert problems("float16", targets=("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")) == []
-
-
-@pytest.mark.parametrize(
-    ("given", "word"),
-    [
-        ({"dtype": "float32"}, "float32"),
-        ({"head_size": 8}, "head size 8"),
-        ({"head_size": 264}, "head size 264"),
-        ({"head_size": 68}, "head size 68"),
-        ({"targets": ("sm90",)}, "tensorrt-cu13"),
-        ({"targets": ("sm80", "sm100")}, "sm100"),
-        ({"targets": ("sm75",)}, "bfloat16 on sm75"),
-        ({"max_seq_len": 32768}, "32768"),
-    ],
-    ids=str,
-)
-def test_what_does_not_is_refused_with_the_reason(given: dict[str, Any], word: str) -> None:
-    found = problems(**given)
-    assert len(found) == 1
-    assert word in found[0]
-    assert "hint: None" not in found[0]
-
-
-def test_tensorrt_itself_builds_for_the_gpu_that_is_present(
-    monkeypatch: pytest.MonkeyPatch,
+def test_tensorrt_itself_goes_first_and_builds_for_the_gpu_that_is_present(
+    bfloat16: TrtllmCheckpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    versions = {"tensorrt-cu13": "10.14.1.48", "onnx": "1.19.0"}
-    monkeypatch.setattr(tensorrt_api, "version", versions.__getitem__)
+    rtx = {"tensorrt_rtx_cu13_bindings": "1.7.1.116", "tensorrt_rtx_cu13_libs": "1.7.1.116"}
+    _installed(monkeypatch, tensorrt_cu13="10.14.1.48", **rtx)
     flavour = find_flavour()
     assert flavour is not None
     assert (flavour.is_rtx, flavour.title) == (False, "TensorRT 10.14.1.48")
+    assert flavour.modules == ("tensorrt",)
     hopper = Hardware(2, 1 << 34, (Gpu("H100", "sm90", 80 << 30, "580"),))
-    assert problems(targets=("sm90",), hardware=hopper) == []
-    assert "sm80" in problems(targets=("sm80",), hardware=hopper)[0]
+    assert ENGINE.problems(bfloat16.config, limits("sm90"), hopper) == []
+    (problem,) = ENGINE.problems(bfloat16.config, limits("sm80"), hopper)
+    assert "builds for the GPU that is present: sm90" in problem.message
+    assert problem.kind is MachineError
+
+
+def test_a_tensorrt_without_attention_layers_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    _installed(monkeypatch, tensorrt="10.9.0.34")
+    assert find_flavour() is None
+    assert "10.9.0.34" in str(ENGINE.why_unavailable())
 
 
 def test_without_any_tensorrt_the_backend_explains_itself(
-    monkeypatch: pytest.MonkeyPatch, checkpoints: dict[str, Path], tmp_path: Path
+    bfloat16: TrtllmCheckpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def absent(name: str) -> str:
-        raise tensorrt_api.PackageNotFoundError(name)
-
-    monkeypatch.setattr(tensorrt_api, "version", absent)
+    _installed(monkeypatch)
     assert "trtllm-pack[rtx]" in str(ENGINE.why_unavailable())
-    with pytest.raises(MachineError):
-        build(checkpoints["bfloat16"], tmp_path / "engine", limits())
+    with pytest.raises(MachineError, match="rtx"):
+        build(bfloat16, tmp_path / "engine", limits())
 
 
-def test_running_is_never_pretended() -> None:
+def test_running_is_never_pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no NVIDIA GPU" in str(ENGINE.why_not_runnable(limits("sm89"), NOTHING))
-    with pytest.raises(MachineError):
-        ENGINE.load(Path(), Path())
-
-
-def test_trtllm_is_a_clear_error_not_a_stub(tmp_path: Path) -> None:
-    engine = find_engine("trtllm")
-    assert "not part of this version" in str(engine.why_unavailable())
-    found = engine.problems({}, limits("sm90"), NOTHING)
-    assert [problem.kind for problem in found] == [MachineError]
-    assert "tensorrt" in str(found[0].hint)
-    with pytest.raises(MachineError):
-        engine.load(tmp_path, tmp_path)
-
-
-def test_the_child_hears_only_what_it_must(
-    job: tuple[dict[str, Any], GraphFacts, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_" + "a" * 30)
-    seen: list[str] = []
-
-    def look(event: dict[str, Any]) -> None:
-        children = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children")
-        seen.extend(
-            Path(f"/proc/{pid}/environ").read_text() for pid in children.read_text().split()
-        )
-
-    made, _, folder = job
-    run_child(CHILD, made, folder, look)
-    assert seen
-    assert not any("HF_TOKEN" in text for text in seen)
+    ada = Hardware(2, 1 << 34, (Gpu("L4", "sm89", 24 << 30, "580"),))
+    assert "sm89" in str(ENGINE.why_not_runnable(limits("sm80"), ada))
+    rtx = {"tensorrt_rtx_cu13_bindings": "1.7.1.116", "tensorrt_rtx_cu13_libs": "1.7.1.116"}
+    _installed(monkeypatch, **rtx)
+    assert "trtllm-pack[run]" in str(ENGINE.why_not_runnable(limits("sm89"), ada))
+    with pytest.raises(MachineError, match="cuda-bindings"):
+        ENGINE.load(tmp_path, tmp_path)
+    _installed(monkeypatch, **rtx, cuda_bindings="13.5.0")
+    assert ENGINE.why_not_runnable(limits("sm89"), ada) is None

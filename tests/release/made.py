@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact import Artifact, Store, describe
+from pipeline.artifact import Artifact, describe
 from pipeline.hardware import Gpu, Hardware
 from pipeline.progress import Silent
 from pipeline.release.folder import list_extents, write_folder
 from pipeline.release.tar import write_tar
+from pipeline.store import Store
 
 NO_GPU = Hardware(num_cpus=2, available_memory_bytes=1 << 30, gpus=())
 L4 = Hardware(2, 1 << 30, (Gpu("NVIDIA L4", "sm89", 24 << 30, "580.1"),))

@@ -15,13 +15,14 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline.artifact import Artifact, Store, describe
+from pipeline.artifact import Artifact, describe
 from pipeline.plan import Plan
 from pipeline.progress import Silent
 from pipeline.recipe.schema import EngineSettings, Package, Recipe, Source
 from pipeline.release.folder import write_folder
 from pipeline.sources.listing import SourceFile, SourceListing
 from pipeline.stages.package import STAGE
+from pipeline.store import Store
 from tests.command import child_environment
 from tests.release.made import BUILD, SMOKE, SOURCE, made_before, publish, source_files
 
