@@ -22,6 +22,9 @@ from pipeline.weights.parallel import Parallelism
 CONVERT_MEMORY_BYTES = 350 << 20
 """What converting needs at any model size: the interpreter and its blocks."""
 
+SMOKE_MEMORY_BYTES = 700 << 20
+"""The tokenizer's and the runtime's own, beside the weights."""
+
 
 @dataclass(frozen=True, slots=True)
 class Need:
@@ -171,6 +174,7 @@ def _needs(
     """Disk and memory that each stage takes, from sizes that are known before any work."""
     estimate = engine.estimate(conversion.config, recipe.engine, conversion.target_bytes)
     engine_bytes = estimate["disk_bytes"]
+    float32_bytes = conversion.target_bytes * 4 // ITEM_BYTES[dtype]
     tar_bytes = engine_bytes if "tar" in recipe.package.formats else 0
     return {
         "download": Need(disk_bytes=source.listing.total_bytes),
@@ -178,7 +182,7 @@ def _needs(
         "verify": Need(memory_bytes=CONVERT_MEMORY_BYTES),
         "build": Need(engine_bytes, estimate["memory_bytes"]),
         # Executed on the CPU in the worst case: all weights in float32.
-        "smoke": Need(memory_bytes=conversion.target_bytes * 4 // ITEM_BYTES[dtype]),
+        "smoke": Need(memory_bytes=SMOKE_MEMORY_BYTES + float32_bytes),
         # The release folder shares its files with the engine's artifact where links are possible.
         "package": Need(tar_bytes),
     }
