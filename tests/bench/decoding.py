@@ -35,7 +35,9 @@ def open_both(folder: Path) -> tuple[Any, CpuSession]:
     """A random float32 Llama in transformers, and ours converted from it."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     torch.manual_seed(0)
     torch.set_num_threads(THREADS)
     config = AutoConfig.for_model("llama", **CONFIG)
