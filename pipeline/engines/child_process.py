@@ -81,14 +81,15 @@ def run_child(
 def child_environment() -> dict[str, str]:
     """The same for every run; modules are found where this process finds them."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-    folders = [str(Path(pipeline.__file__).parent.parent), *(p for p in sys.path if Path(p).is_dir())]
+    folders = [Path(pipeline.__file__).parent.parent, *(Path(entry) for entry in sys.path)]
+    paths = dict.fromkeys(str(folder.resolve()) for folder in folders if folder.is_dir())
     return kept | {
         "GLIBC_TUNABLES": ALLOCATOR,
         "LC_ALL": "C",
         "PATH": "/usr/bin:/bin",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(os.path.abspath(folder) for folder in folders)),
+        "PYTHONPATH": os.pathsep.join(paths),
     }
 
 

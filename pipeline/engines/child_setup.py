@@ -1,10 +1,11 @@
 """The child's side of `child_process`: what a builder does before its work, and how it speaks.
 
 Names and orders inside a TensorRT engine follow the addresses of the builder's objects. They are
-the same in each run if the heap is: the kernel must not randomise addresses (`fix_addresses`), and
-the build runs in a thread (`in_own_heap`). Measured with TensorRT for RTX 1.7.1 and glibc 2.36: a
-thread's heap begins at a multiple of 64 MB, so the lengths of installation paths, the environment,
-the Python version and the stack limit, which shift the main heap, change nothing.
+the same in each run if the heap is: the kernel must not randomise addresses (`fix_addresses`), the
+build runs in a thread (`in_own_heap`), and the builder's own threads take turns (`fix_schedule`).
+Measured with TensorRT for RTX 1.7.1 and glibc 2.36: a thread's heap begins at a multiple of 64 MB,
+so the lengths of installation paths, the environment, the Python version and the stack limit,
+which shift the main heap, change nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +54,19 @@ def fix_addresses() -> None:
     elif libc.personality(before | ADDR_NO_RANDOMIZE) == -1:
         tell(event="ready", why_random=_refusal())
     else:
-        os.execv(sys.executable, sys.orig_argv)
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this program itself, once more
+
+
+def fix_schedule() -> None:
+    """Run all threads on one processor, as a batch job: none preempts the one that woke it.
+
+    A builder is one thread that now and then hands a piece of work to another and waits for it.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        processors = sorted(os.sched_getaffinity(0))
+        # Which one changes nothing; builds that run side by side should not share it.
+        os.sched_setaffinity(0, {processors[os.getpid() % len(processors)]})
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def in_own_heap(work: Callable[[], int]) -> int:

@@ -6,23 +6,27 @@ build is the proof. TensorRT for RTX needs no GPU for it.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping
-from importlib.metadata import version
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Json, place, write_json
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
+from pipeline.engines.attention_proof import not_observed, proof, write_proof
 from pipeline.engines.child_process import run_child
 from pipeline.engines.engine import CONFIG_NAME, Estimate, TargetSupport
-from pipeline.engines.generation import Session
-from pipeline.engines.tensorrt_api import INSTALL_HINT, Flavour, find_flavour
-from pipeline.engines.tensorrt_support import (
-    attention_support,
-    fusion_problems,
-    target_problems,
+from pipeline.engines.tensorrt_api import find_flavour, why_no_cuda_bindings, why_no_flavour
+from pipeline.engines.tensorrt_job import GRAPH_NAME, build_job
+from pipeline.engines.tensorrt_record import (
+    built_answer,
+    engine_config,
+    reproducibility,
+    write_log,
 )
+from pipeline.engines.tensorrt_support import attention_support, fusion_problems, target_problems
 from pipeline.errors import MachineError, Problem
 from pipeline.graph.config import graph_problems
 from pipeline.hardware import Hardware
@@ -30,11 +34,12 @@ from pipeline.progress import Progress
 from pipeline.recipe.schema import EngineSettings
 
 if TYPE_CHECKING:
-    from pipeline.graph.facts import GraphFacts, Port
+    from pipeline.engines.tensorrt_session import TensorRTSession
 
-GRAPH_NAME = "decoder.onnx"
 ENGINE_NAME = "decoder.engine"
-_NOT_OBSERVED = "no NVIDIA GPU executed this engine"
+CHILD = "pipeline.engines.tensorrt_child"
+
+_NOT_OBSERVED = "the engine was not executed while it was built"
 
 
 class TensorRTEngine:
@@ -43,26 +48,24 @@ class TensorRTEngine:
     name = "tensorrt"
 
     def why_unavailable(self) -> str | None:
-        """No TensorRT is installed, or None."""
-        if find_flavour() is not None:
-            return None
-        return (
-            f"neither `tensorrt` 10.14 or later nor TensorRT for RTX is installed; {INSTALL_HINT}"
-        )
+        """No TensorRT that has attention layers is installed, or None."""
+        return why_no_flavour()
 
     def problems(
         self, config: Mapping[str, Json], settings: EngineSettings, hardware: Hardware
     ) -> list[Problem]:
-        """Targets, dtypes and head sizes without a fused kernel; what the graph cannot express."""
-        flavour = find_flavour()
+        """Targets, dtypes and sizes without a fused kernel; what the graph cannot express."""
         found = graph_problems(config, settings.max_seq_len)
-        found += target_problems(settings, flavour, hardware) if flavour else []
+        found += target_problems(config, settings, find_flavour(), hardware)
         return found + fusion_problems(config, settings)
 
     def tool_versions(self) -> dict[str, str]:
         """The TensorRT that compiles, and onnx, which writes the graph."""
         flavour = find_flavour()
-        return {"onnx": version("onnx"), **dict(flavour.versions if flavour else ())}
+        found = dict(flavour.versions) if flavour else {}
+        with suppress(PackageNotFoundError):
+            found["onnx"] = version("onnx")
+        return found
 
     def attention_support(
         self, config: Mapping[str, Json], settings: EngineSettings
@@ -73,10 +76,15 @@ class TensorRTEngine:
     def estimate(
         self, config: Mapping[str, Json], settings: EngineSettings, weight_bytes: int
     ) -> Estimate:
-        """Host memory: three times the weights and 600 MB, as measured with 0.2 to 1.1 B models."""
+        """Memory: three times the weights and 300 MB; one copy is mapped from the rank files.
+
+        Disk: the weights, 6 MB, and 1 MB a layer, whatever the targets. Measured with TensorRT for
+        RTX 1.7.1, 0.1 MB to 2.2 GB of weights, 3 to 24 layers.
+        """
+        layers = config["num_hidden_layers"]
         return {
-            "memory_bytes": 3 * weight_bytes + (600 << 20),
-            "disk_bytes": weight_bytes + weight_bytes // 50 + len(settings.targets) * (2 << 20),
+            "memory_bytes": 3 * weight_bytes + (300 << 20),
+            "disk_bytes": weight_bytes + ((6 + layers) << 20),
         }
 
     def build(
@@ -91,10 +99,8 @@ class TensorRTEngine:
 
         flavour = find_flavour()
         if flavour is None:
-            raise MachineError("TensorRT is not installed", hint=INSTALL_HINT)
-        # Rank files must lie beside the graph while it is parsed, and only then.
-        with tempfile.TemporaryDirectory(dir=out_dir, prefix=".build-") as name:
-            work = Path(name)
+            raise MachineError(str(why_no_flavour()))
+        with _work_folder(out_dir) as work:
             facts = write_decoder(
                 checkpoint,
                 work / GRAPH_NAME,
@@ -103,41 +109,55 @@ class TensorRTEngine:
             )
             for file in facts.weight_files:
                 place(checkpoint.path / file, work / file)
-            job = _job(flavour, settings, facts)
-            finished = run_child(
-                "pipeline.engines.tensorrt_child", job, work, _Following(progress).event
-            )
+            job = build_job(flavour, checkpoint.config, settings, facts)
+            finished = run_child(CHILD, job, work, _Following(progress).event)
             for file in (GRAPH_NAME, ENGINE_NAME):
                 (work / file).rename(out_dir / file)
-        config = _engine_config(checkpoint, settings, facts, self.tool_versions())
-        write_json(out_dir / CONFIG_NAME, config)
-        proof = _proof(settings, facts, finished.result, flavour)
-        write_json(out_dir / "attention.json", proof)
+        tools = self.tool_versions()
+        write_json(out_dir / CONFIG_NAME, engine_config(checkpoint, settings, facts, tools))
+        built = built_answer(settings, facts, finished.result, flavour)
+        write_proof(out_dir, proof(settings.attention, built, not_observed(_NOT_OBSERVED)))
+        write_log(out_dir, finished.result["warnings"])
         return {
             "backend": self.name,
             "tensorrt": flavour.title,
             "targets": list(settings.targets),
-            "attention": proof["built"]["status"],
+            "attention": built["status"],
             "attention_sites": facts.attention_sites,
-            "attention_layers": finished.result["attention_layers"],
+            "attention_layers": built["attention_layers"],
+            "layers_by_kind": finished.result["layers_by_kind"],
+            "dtypes": finished.result["dtypes"],
             "engine_bytes": (out_dir / ENGINE_NAME).stat().st_size,
-            "bytes_pinned": finished.fixed_addresses and flavour.is_rtx,
+            **reproducibility(flavour, finished),
         }
 
     def why_not_runnable(self, settings: EngineSettings, hardware: Hardware) -> str | None:
-        """No GPU among the targets is present."""
-        if hardware.targets & set(settings.targets):
-            return "executing TensorRT engines is not part of this version"
-        present = ", ".join(sorted(hardware.targets)) or "no NVIDIA GPU"
-        return f"the engine is for {', '.join(settings.targets)}; present: {present}"
+        """No GPU among the targets, no TensorRT, or no CUDA bindings."""
+        if not hardware.targets & set(settings.targets):
+            present = ", ".join(sorted(hardware.targets)) or "no NVIDIA GPU"
+            return f"the engine is for {', '.join(settings.targets)}; present: {present}"
+        return why_no_flavour() or why_no_cuda_bindings()
 
-    def load(self, engine_dir: Path, checkpoint_dir: Path) -> Session:
-        """Not in this version."""
-        raise MachineError(
-            f"the engine in `{engine_dir}` cannot be executed: executing TensorRT engines is not "
-            "part of this version",
-            hint="the smoke test executes the same graph on ONNX Runtime",
-        )
+    def load(self, engine_dir: Path, checkpoint_dir: Path) -> TensorRTSession:
+        """Open the engine on the first GPU; it holds its weights, `checkpoint_dir` is not read."""
+        flavour = find_flavour()
+        reason = why_no_flavour() or why_no_cuda_bindings()
+        if flavour is None or reason is not None:
+            raise MachineError(f"the engine in `{engine_dir}` cannot be executed: {reason}")
+        from pipeline.engines.tensorrt_session import open_session
+
+        return open_session(engine_dir, flavour)
+
+
+@contextmanager
+def _work_folder(out_dir: Path) -> Iterator[Path]:
+    """Where graph and rank files lie side by side while they are parsed; gone afterwards."""
+    work = out_dir / ".build"
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work)
 
 
 class _Following:
@@ -148,81 +168,10 @@ class _Following:
 
     def event(self, event: dict[str, Any]) -> None:
         """One event of the builder's monitor."""
-        if event.get("event") == "phase":
+        if event["event"] == "phase":
             self._progress.start(event["name"], event["total"], "steps")
-        elif event.get("event") == "step":
+        elif event["event"] == "step":
             self._progress.advance(1)
-
-
-def _job(flavour: Flavour, settings: EngineSettings, facts: GraphFacts) -> dict[str, Json]:
-    batch = settings.max_batch_size
-    return {
-        "is_rtx": flavour.is_rtx,
-        "versions": [list(pair) for pair in flavour.versions],
-        "modules": list(flavour.modules),
-        "graph": GRAPH_NAME,
-        "inputs": [port.name for port in facts.inputs],
-        "attention_sites": facts.attention_sites,
-        "decomposable": not settings.attention.context_fmha,
-        "targets": list(settings.targets),
-        "profiles": [
-            {port.name: _shapes(port, batch, length) for port in facts.inputs}
-            for length in (settings.max_input_len, 1)
-        ],
-    }
-
-
-def _shapes(port: Port, batch: int, length: int) -> list[list[int]]:
-    """Least, best and largest shape of an input; the context profile is tuned for its limits."""
-    sizes = ({"batch": 1, "seq": 1}, {"batch": batch, "seq": length})
-
-    def shape(size: Mapping[str, int]) -> list[int]:
-        return [size[dim] if isinstance(dim, str) else dim for dim in port.dims]
-
-    return [shape(sizes[0]), shape(sizes[1]), shape(sizes[1])]
-
-
-def _engine_config(
-    checkpoint: TrtllmCheckpoint,
-    settings: EngineSettings,
-    facts: GraphFacts,
-    tools: Mapping[str, str],
-) -> dict[str, Json]:
-    return {
-        "backend": "tensorrt",
-        "dtype": checkpoint.config["dtype"],
-        "compute_dtype": facts.compute_dtype,
-        "max_batch_size": settings.max_batch_size,
-        "max_input_len": settings.max_input_len,
-        "max_seq_len": settings.max_seq_len,
-        "targets": list(settings.targets),
-        "tool_versions": dict(tools),
-        "checkpoint": dict(checkpoint.config),
-        "weight_files": list(facts.weight_files),
-        "op_counts": facts.op_counts,
-    }
-
-
-def _proof(
-    settings: EngineSettings, facts: GraphFacts, built: Mapping[str, Json], flavour: Flavour
-) -> dict[str, Json]:
-    fused = settings.attention.context_fmha
-    return {
-        "requested": settings.attention.model_dump(),
-        "built": {
-            "status": "fused" if fused else "unknown",
-            "attention_sites": facts.attention_sites,
-            "attention_layers": built["attention_layers"],
-            "decomposable": not fused,
-            "layers_by_kind": built["layers_by_kind"],
-            "targets": list(settings.targets),
-            "evidence": f"{flavour.title} built every attention layer as non-decomposable, which "
-            "it does only where a fused kernel exists"
-            if fused
-            else "the recipe allows attention to be decomposed",
-        },
-        "observed": {"status": "not observed", "reason": _NOT_OBSERVED},
-    }
 
 
 ENGINE = TensorRTEngine()

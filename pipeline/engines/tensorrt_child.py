@@ -1,68 +1,119 @@
 """The child process that parses the graph and builds the engine: `python -m ... JOB.json`.
 
-It runs with address-space randomisation off, because names inside an engine follow addresses. It
-talks to its parent by JSON lines on stdout; the last one is the result or the error.
+It talks to its parent by JSON lines on stdout (see `child_process`); the last one is the result or
+the error. It writes `decoder.engine` in its working folder.
 """
 
 from __future__ import annotations
 
-import ctypes
+import errno
 import json
-import signal
 import sys
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pipeline.engines.tensorrt_api import Flavour, load_api
+from pipeline.engines.child_setup import (
+    die_with,
+    fix_addresses,
+    fix_schedule,
+    in_own_heap,
+    tell,
+)
+from pipeline.engines.tensorrt_api import (
+    Flavour,
+    create_network,
+    load_api,
+    set_targets,
+    write_engine,
+)
+from pipeline.engines.tensorrt_network import add_profiles, check_network
+from pipeline.errors import PipelineError, ResourceError, ToolFailed
 
 ENGINE_NAME = "decoder.engine"
-_ATTENTION_INPUT = "ATTENTION_INPUT"
-_PR_SET_PDEATHSIG = 1
+
+_HARMLESS = ("has Int64 binding",)
+"""Parser warnings that state what is so: token ids and positions are int64."""
 
 
-class BuildRefused(Exception):
-    """The network is not what it must be; the message is for the user."""
-
-
-def tell(**event: Any) -> None:
-    """Write one event for the parent."""
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
-
-
-def main(job_path: str) -> None:
-    """Carry out one job. Exit code 1 after an error event."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def main(job_path: str) -> int:
+    """Carry out one job; exit code 1 after an error event."""
     job = json.loads(Path(job_path).read_bytes())
-    versions = tuple((name, text) for name, text in job["versions"])
-    trt = load_api(Flavour(job["is_rtx"], versions, tuple(job["modules"])))
-    # A thread has a heap of its own, which begins at the same aligned address wherever Python and
-    # TensorRT are installed; in the main one, the lengths of their paths shift what follows.
-    with ThreadPoolExecutor(1) as pool:
-        sys.exit(pool.submit(_carry_out, trt, job).result())
+    die_with(job["parent"])
+    fix_addresses()
+    fix_schedule()
+    flavour = Flavour(job["is_rtx"], (), tuple(job["modules"]))
+    trt = load_api(flavour)
+    log, monitor = _log(trt), _monitor(trt)
+    return in_own_heap(lambda: _carry_out(trt, flavour, log, monitor, job))
 
 
-def _carry_out(trt: Any, job: dict[str, Any]) -> int:
-    log = _logger(trt)
+def _carry_out(trt: Any, flavour: Flavour, log: Any, monitor: Any, job: dict[str, Any]) -> int:
     try:
-        result = build(trt, log, job)
-    except BuildRefused as error:
-        tell(event="error", message=str(error), log=log.lines[-20:])
+        result = build(trt, flavour, log, monitor, job)
+    except PipelineError as error:
+        kind = "resource" if isinstance(error, ResourceError) else "tool"
+        facts = [*error.facts, *log.lines]
+        tell(event="error", kind=kind, message=error.message, facts=facts, hint=error.hint)
         return 1
-    tell(event="result", **result)
+    tell(event="result", **result, warnings=log.lines)
     return 0
 
 
-def _logger(trt: Any) -> Any:
+def build(
+    trt: Any, flavour: Flavour, log: Any, monitor: Any, job: dict[str, Any]
+) -> dict[str, Any]:
+    """Parse, check, compile, write; the inventory of the network. Raises ToolFailed."""
+    builder = trt.Builder(log)
+    network = create_network(trt, builder)
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse_from_file(job["graph"]) or parser.num_errors:
+        raise ToolFailed(
+            "TensorRT's ONNX parser refuses the decoder graph",
+            facts=[parser.get_error(number).desc() for number in range(parser.num_errors)],
+        )
+    inventory = check_network(trt, network, job)
+    config = builder.create_builder_config()
+    config.progress_monitor = monitor
+    set_targets(trt, flavour, config, job["targets"])
+    add_profiles(builder, network, config, job["profiles"])
+    try:
+        built = write_engine(trt, builder, network, config, Path(ENGINE_NAME))
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        kind = ResourceError if full else ToolFailed
+        raise kind(f"the engine could not be written: {error.strerror}") from None
+    if not built:
+        raise _refused(log.lines)
+    return inventory
+
+
+def _refused(lines: list[str]) -> PipelineError:
+    """What the builder's silence means, by what it logged."""
+    text = " ".join(lines)
+    if "not supported by a dedicated kernel" in text:
+        return ToolFailed(
+            "TensorRT has no fused attention kernel for this network",
+            hint="see `trtllm-pack plan`, or ask for unfused attention: "
+            "`engine.attention: {context_fmha: false, require_fused: false}`",
+        )
+    if "out of memory" in text.lower() or "OutOfMemory" in text:
+        return ResourceError(
+            "TensorRT ran out of memory", hint="build on a machine with more memory"
+        )
+    return ToolFailed("TensorRT did not build the network")
+
+
+def _log(trt: Any) -> Any:
     class Log(trt.ILogger):  # type: ignore[misc]
+        """Keeps warnings and errors; the builder's chatter below is dropped."""
+
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.lines: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.Severity.WARNING:
+            harmless = any(part in message for part in _HARMLESS)
+            if severity <= trt.ILogger.Severity.WARNING and not harmless:
                 self.lines.append(f"{severity.name.lower()}: {message}")
 
     return Log()
@@ -74,83 +125,23 @@ def _monitor(trt: Any) -> Any:
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
+            self.outermost: set[str] = set()
 
         def phase_start(self, phase: str, parent: str | None, num_steps: int) -> None:
             if parent is None:
+                self.outermost.add(phase)
                 tell(event="phase", name=phase, total=num_steps)
 
         def step_complete(self, phase: str, step: int) -> bool:
-            tell(event="step", name=phase, step=step)
+            if phase in self.outermost:
+                tell(event="step", name=phase, step=step)
             return True
 
         def phase_finish(self, phase: str) -> None:
-            pass
+            self.outermost.discard(phase)
 
     return Monitor()
 
 
-def build(trt: Any, log: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """Parse, check, compile, write. Raises BuildRefused."""
-    builder = trt.Builder(log)
-    flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    network = builder.create_network(flags)
-    parser = trt.OnnxParser(network, log)
-    if not parser.parse_from_file(job["graph"]):
-        errors = [parser.get_error(number).desc() for number in range(parser.num_errors)]
-        raise BuildRefused("the ONNX parser refused the graph: " + "; ".join(errors))
-    inventory = check_network(trt, network, job)
-    config = builder.create_builder_config()
-    config.progress_monitor = monitor = _monitor(trt)
-    if job["is_rtx"]:
-        config.num_compute_capabilities = len(job["targets"])
-        for number, target in enumerate(job["targets"]):
-            capability = getattr(trt.ComputeCapability, target.upper())
-            config.set_compute_capability(capability, number)
-    for profile in job["profiles"]:
-        config.add_optimization_profile(_profile(builder, network, profile))
-    engine = builder.build_serialized_network(network, config)
-    del monitor
-    if engine is None:
-        raise BuildRefused("TensorRT did not build the network")
-    with Path(ENGINE_NAME).open("wb") as stream:
-        stream.write(engine)
-    return inventory
-
-
-def check_network(trt: Any, network: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """What the parser made must be the whole graph: inputs all used, attention all as asked."""
-    layers = [network.get_layer(number) for number in range(network.num_layers)]
-    kinds = Counter(layer.type.name for layer in layers)
-    sites, wanted = kinds[_ATTENTION_INPUT], job["attention_sites"]
-    if sites != wanted:
-        raise BuildRefused(f"the parser made {sites} attention layers of {wanted} in the graph")
-    used = {
-        tensor.name
-        for layer in layers
-        for tensor in (layer.get_input(number) for number in range(layer.num_inputs))
-        if tensor is not None
-    }
-    inputs = {network.get_input(number).name for number in range(network.num_inputs)}
-    if dropped := sorted(set(job["inputs"]) - (used & inputs)):
-        raise BuildRefused(f"the parser dropped the inputs {', '.join(dropped)}")
-    for layer in layers:
-        if layer.type.name == _ATTENTION_INPUT:
-            # How TensorRT's Python API casts a layer to its own interface.
-            layer.__class__ = trt.IAttentionInputLayer
-            layer.attention.decomposable = job["decomposable"]
-            if layer.attention.decomposable != job["decomposable"]:
-                raise BuildRefused(f"`{layer.name}` does not take `decomposable`")
-    return {"attention_layers": sites, "layers_by_kind": dict(sorted(kinds.items()))}
-
-
-def _profile(builder: Any, network: Any, shapes: dict[str, list[list[int]]]) -> Any:
-    """An optimisation profile: min, opt and max shape of every input."""
-    profile = builder.create_optimization_profile()
-    for number in range(network.num_inputs):
-        name = network.get_input(number).name
-        profile.set_shape(name, *(tuple(shape) for shape in shapes[name]))
-    return profile
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(main(sys.argv[1]))

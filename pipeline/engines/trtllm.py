@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,9 +13,12 @@ from pipeline.checkpoint.trtllm import TrtllmCheckpoint
 from pipeline.engines.engine import Estimate, TargetSupport
 from pipeline.engines.generation import Session
 from pipeline.errors import MachineError, Problem
-from pipeline.hardware import Hardware
+from pipeline.hardware import Hardware, detect
 from pipeline.progress import Progress
 from pipeline.recipe.schema import EngineSettings
+
+FIRST_RELEASE, END_OF_LINE = (1, 2, 1), (1, 3)
+"""TensorRT-LLM 1.2.1 is the last stable release with the engine workflow; 1.3 removed it."""
 
 _NOT_YET = "building engines with TensorRT-LLM is not part of this version"
 _HINT = "set `engine.backend: tensorrt` or `engine.backend: onnxruntime`"
@@ -26,16 +30,8 @@ class TrtllmEngine:
     name = "trtllm"
 
     def why_unavailable(self) -> str | None:
-        """The package is missing or of another line, else that this version cannot drive it."""
-        found = self.tool_versions().get("tensorrt-llm")
-        if found is None:
-            return f"`tensorrt_llm` is not installed, and {_NOT_YET}"
-        if not found.startswith("1.2."):
-            return (
-                f"`tensorrt_llm` is {found}, but engines exist only in its 1.2 line (1.2.1 is the "
-                f"last stable release), and {_NOT_YET}"
-            )
-        return _NOT_YET
+        """What is missing here of the package, its line and a GPU; else that nothing builds yet."""
+        return _why_missing(self.tool_versions().get("tensorrt-llm")) or _NOT_YET
 
     def problems(
         self, config: Mapping[str, Json], settings: EngineSettings, hardware: Hardware
@@ -84,6 +80,21 @@ class TrtllmEngine:
     def load(self, engine_dir: Path, checkpoint_dir: Path) -> Session:
         """Raise MachineError."""
         raise MachineError(_NOT_YET, hint=_HINT)
+
+
+def _why_missing(found: str | None) -> str | None:
+    """Why TensorRT-LLM's engine workflow cannot run on this machine; nothing is imported."""
+    if found is None:
+        return f"`tensorrt_llm` is not installed, and {_NOT_YET}"
+    release = tuple(int(part) for part in re.findall(r"\d+", found)[:3])
+    if not FIRST_RELEASE <= release < END_OF_LINE:
+        return (
+            f"`tensorrt_llm` is {found}, but the engine workflow is driven as of 1.2.1, the last "
+            f"stable line that has one (1.3 runs models without engines), and {_NOT_YET}"
+        )
+    if not detect().gpus:
+        return f"no NVIDIA GPU is visible, which TensorRT-LLM needs to build, and {_NOT_YET}"
+    return None
 
 
 ENGINE = TrtllmEngine()

@@ -84,6 +84,10 @@ def write_folder(
     (folder / README_NAME).write_bytes(readme.encode())
     extents = list_extents(folder)
     digests = digest_all(extents, progress)
+    files = (
+        ListedFile(path=path, size_bytes=extents[path].size_bytes, sha256=digests[path])
+        for path in sorted(extents)
+    )
     manifest = ReleaseManifest(
         format=1,
         name=name,
@@ -91,17 +95,19 @@ def write_folder(
         lock=Lock(source=source, tools=tools),
         stage_keys={stage: artifact.key for stage, artifact in inputs.items()},
         licence=licence,
-        files=tuple(
-            ListedFile(path=path, size_bytes=extents[path].size_bytes, sha256=digests[path])
-            for path in sorted(extents)
-        ),
+        files=tuple(files),
         **records,
     )
-    data = encode(manifest)
-    digests[MANIFEST_NAME] = hashlib.sha256(data).hexdigest()
-    (folder / MANIFEST_NAME).write_bytes(data)
-    (folder / SUMS_NAME).write_bytes(encode_sums(digests))
+    _seal(folder, manifest, digests)
     return manifest
+
+
+def _seal(folder: Path, manifest: ReleaseManifest, digests: Mapping[str, str]) -> None:
+    """Write the two files that list the others."""
+    data = encode(manifest)
+    (folder / MANIFEST_NAME).write_bytes(data)
+    sums = {**digests, MANIFEST_NAME: hashlib.sha256(data).hexdigest()}
+    (folder / SUMS_NAME).write_bytes(encode_sums(sums))
 
 
 def _source_identity(download: Artifact) -> SourceIdentity:

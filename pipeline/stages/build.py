@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.artifact import Json
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
-from pipeline.errors import VerificationError
+from pipeline.engines.attention_proof import check_proof, read_proof
 from pipeline.plan import Plan
 from pipeline.progress import Progress
 from pipeline.stages.stage import Inputs, Stage
 
+TUNED_BY = ("tensorrt", "tensorrt-cu13")
+"""Builders that choose kernels by timing them on the GPU that is present."""
+
 
 def settings(plan: Plan) -> Json:
-    """The engine section, and the tools that decide the engine's bytes."""
+    """The engine section, and the tools that decide the engine's bytes, GPU included."""
+    tuned = any(name in plan.build_tools for name in TUNED_BY)
     return {
         "engine": plan.recipe.engine.model_dump(mode="json"),
         "tools": dict(plan.build_tools),
+        "gpus": sorted({gpu.name for gpu in plan.hardware.gpus}) if tuned else [],
     }
 
 
 def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
-    """Build, and hold the proof against what the recipe requires."""
+    """Build, and hold the proof against what the recipe requires. Raises VerificationError."""
     checkpoint = open_trtllm_checkpoint(inputs["convert"].path)
     facts = plan.engine.build(checkpoint, plan.recipe.engine, out_dir, progress)
-    built = json.loads((out_dir / "attention.json").read_bytes())["built"]
-    if plan.recipe.engine.attention.require_fused and built["status"] != "fused":
-        raise VerificationError(
-            f"`engine.attention.require_fused` is true, but the engine's attention is "
-            f"{built['status']}: {built['evidence']}",
-            hint="see `trtllm-pack plan` for what each target supports",
-        )
+    check_proof(read_proof(out_dir), plan.recipe.engine.attention)
     return facts
 
 

@@ -1,17 +1,19 @@
 """Ways to misplace the weights of a Llama state dict: each leaves every shape as it was.
 
-TRAINED faults are shown to the model while it learns (see training.py); HELD_OUT ones never are.
+The trained faults are shown to the model while it learns (see training.py), the held-out never.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
 State = dict[str, torch.Tensor]
 Fault = Callable[[State], None]  # changes the dict, never the tensors in it
 HEAD = 32  # rows of one head
+QUERY_HEADS, KEY_HEADS = 4, 2
 
 
 def swap(first: str, second: str) -> Fault:
@@ -65,11 +67,22 @@ def next_head(weight: torch.Tensor) -> torch.Tensor:
     return weight.roll(HEAD, dims=0)
 
 
-def shift_head(weight: torch.Tensor, head: int = 0) -> torch.Tensor:
+def shift_head(weight: torch.Tensor, head: int) -> torch.Tensor:
     """Shift the rows of one head by one place: [heads * HEAD, hidden]."""
     parts = list(weight.split(HEAD))
     parts[head] = next_row(parts[head])
     return torch.cat(parts)
+
+
+def middle_heads(weight: torch.Tensor) -> torch.Tensor:
+    """Exchange heads 1 and 2, which belong to different key/value heads: [4 * HEAD, hidden]."""
+    first, second, third, fourth = weight.split(HEAD)
+    return torch.cat([first, third, second, fourth])
+
+
+def without_last_head(weight: torch.Tensor) -> torch.Tensor:
+    """Zeros in the rows of the last head: [heads * HEAD, hidden]."""
+    return torch.cat([weight[:-HEAD], torch.zeros_like(weight[-HEAD:])])
 
 
 def interleave(weight: torch.Tensor) -> torch.Tensor:
@@ -102,12 +115,22 @@ def trained_in_layer(layer: int) -> dict[str, Fault]:
         "v_proj heads exchanged": change(v, next_head),
         "q_proj in interleaved RoPE order": change(q, interleave),
         "k_proj in interleaved RoPE order": change(k, interleave),
-        "q_proj head 0 shifted a row": change(q, shift_head),
-        "k_proj head 0 shifted a row": change(k, shift_head),
-        "v_proj head 0 shifted a row": change(v, shift_head),
-        "o_proj head 0 shifted a column": change(o, on_columns(shift_head)),
+        "q_proj and k_proj interleaved": both(change(q, interleave), change(k, interleave)),
         "gate_proj shifted a row": change(gate, next_row),
-    }
+    } | one_head_each(q, k, v, o)
+
+
+def one_head_each(q: str, k: str, v: str, o: str) -> dict[str, Fault]:
+    """Every single head of one layer shifted by one place."""
+    table = {}
+    for head in range(QUERY_HEADS):
+        shift = partial(shift_head, head=head)
+        table[f"q_proj head {head} shifted a row"] = change(q, shift)
+        table[f"o_proj head {head} shifted a column"] = change(o, on_columns(shift))
+        if head < KEY_HEADS:
+            table[f"k_proj head {head} shifted a row"] = change(k, shift)
+            table[f"v_proj head {head} shifted a row"] = change(v, shift)
+    return dict(sorted(table.items()))
 
 
 def held_out_in_layer(layer: int) -> dict[str, Fault]:
@@ -116,12 +139,13 @@ def held_out_in_layer(layer: int) -> dict[str, Fault]:
     q, k, v, o = (f"{at}self_attn.{part}_proj.weight" for part in "qkvo")
     up, down = (f"{at}mlp.{part}_proj.weight" for part in ("up", "down"))
     return {
-        "q_proj and k_proj interleaved": both(change(q, interleave), change(k, interleave)),
         "k and v heads exchanged together": both(change(k, next_head), change(v, next_head)),
+        "q_proj heads 1 and 2 exchanged": change(q, middle_heads),
+        "o_proj heads 1 and 2 exchanged": change(o, on_columns(middle_heads)),
         "o_proj heads rotated": change(o, on_columns(next_head)),
-        "q_proj head 3 shifted a row": change(q, lambda w: shift_head(w, 3)),
-        "k_proj head 1 shifted a row": change(k, lambda w: shift_head(w, 1)),
-        "v_proj head 1 shifted a row": change(v, lambda w: shift_head(w, 1)),
+        "k_proj head 1 all zeros": change(k, without_last_head),
+        "v_proj head 1 all zeros": change(v, without_last_head),
+        "q_proj head 3 all zeros": change(q, without_last_head),
         "up_proj shifted a row": change(up, next_row),
         "down_proj shifted a column": change(down, on_columns(next_row)),
         "o_proj all zeros": change(o, torch.zeros_like),

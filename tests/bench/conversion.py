@@ -89,7 +89,7 @@ def measure(folder: Path, size_bytes: int) -> Iterator[str]:
             out, copy = folder / "out", folder / "copy.safetensors"
             out.mkdir()
             arguments = [str(source), str(out), str(tp_size), dtype]
-            # The child tells its own peak: the kernel's count for children begins with the parent's.
+            # The kernel's count for a child begins with its parent's: it tells its own peak.
             ours, peak_kib = timed([sys.executable, "-c", CHILD, *arguments])
             shutil.rmtree(out)
             theirs, _ = timed(["cp", str(weights), str(copy)])

@@ -1,0 +1,83 @@
+"""What an engine folder of the backend `tensorrt` says about its engine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.artifact import Json
+from pipeline.checkpoint.trtllm import TrtllmCheckpoint
+from pipeline.engines.child_process import Finished
+from pipeline.engines.tensorrt_api import Flavour
+from pipeline.engines.tensorrt_job import profile_tokens
+from pipeline.recipe.schema import EngineSettings
+
+if TYPE_CHECKING:
+    # The graph's modules import onnx.
+    from pipeline.graph.facts import GraphFacts
+
+LOG_NAME = "build.log"
+
+
+def engine_config(
+    checkpoint: TrtllmCheckpoint,
+    settings: EngineSettings,
+    facts: GraphFacts,
+    tools: Mapping[str, str],
+) -> dict[str, Json]:
+    """What `load` and people need to know of the engine."""
+    context, generation = profile_tokens(checkpoint.config, settings)
+    return {
+        "backend": "tensorrt",
+        "dtype": checkpoint.config["dtype"],
+        "compute_dtype": facts.compute_dtype,
+        "max_batch_size": settings.max_batch_size,
+        "max_input_len": settings.max_input_len,
+        "max_seq_len": settings.max_seq_len,
+        "profiles": {"context_tokens": context, "generation_tokens": generation},
+        "targets": list(settings.targets),
+        "tool_versions": dict(tools),
+        "checkpoint": dict(checkpoint.config),
+        "weight_files": list(facts.weight_files),
+        "op_counts": facts.op_counts,
+    }
+
+
+def built_answer(
+    settings: EngineSettings, facts: GraphFacts, network: Mapping[str, Json], flavour: Flavour
+) -> dict[str, Json]:
+    """The answer of the build: a non-decomposable layer that was built is a fused one."""
+    fused = settings.attention.context_fmha
+    evidence = (
+        f"{flavour.title} built every attention layer as non-decomposable, which it does only "
+        "where a fused kernel exists"
+        if fused
+        else "the recipe turns fused attention off: the builder may decompose every layer"
+    )
+    return {
+        "status": "fused" if fused else "unknown",
+        "level": "kernel",
+        "attention_sites": facts.attention_sites,
+        "attention_layers": network["attention_layers"],
+        "decomposable": not fused,
+        "layers_by_kind": network["layers_by_kind"],
+        "targets": list(settings.targets),
+        "evidence": evidence,
+    }
+
+
+def reproducibility(flavour: Flavour, finished: Finished) -> dict[str, Json]:
+    """Whether another build gives equal bytes, and if that is not certain, why."""
+    reason = finished.why_random
+    if not flavour.is_rtx:
+        reason = "`tensorrt` chooses kernels by timing them on the GPU"
+    return {"bytes_pinned": reason is None, "bytes_pinned_reason": reason}
+
+
+def write_log(out_dir: Path, warnings: list[str]) -> None:
+    """Keep what the builder warned of, less what differs from run to run."""
+    lines = [re.sub(r"0x[0-9a-f]+|\d+(\.\d+)? ?(ms|seconds)", "*", line) for line in warnings]
+    if lines:
+        (out_dir / LOG_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
