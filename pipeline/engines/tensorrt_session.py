@@ -45,18 +45,25 @@ def open_session(engine_dir: Path, flavour: Flavour) -> TensorRTSession:
     limits = _read_limits(engine_dir)
     from cuda.bindings import runtime
 
+    data = _map_engine(engine_dir / "decoder.engine")
     trt = load_api(flavour)
     log = _error_log(trt)
     loader = trt.Runtime(log)
-    with (engine_dir / "decoder.engine").open("rb") as stream:
-        # Mapped, not read: the weights go from the page cache to the device.
-        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     engine = loader.deserialize_cuda_engine(data)
     if engine is None:
         raise MachineError(
             f"{flavour.title} refuses the engine in `{engine_dir}` on this GPU", facts=log.lines
         )
-    return TensorRTSession(engine, Device(runtime), limits, flavour.title)
+    return TensorRTSession(engine, Device(runtime), limits, flavour.title, (log, loader, data))
+
+
+def _map_engine(path: Path) -> mmap.mmap:
+    """Mapped, not read: the weights go from the page cache to the device."""
+    try:
+        with path.open("rb") as stream:
+            return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise VerificationError(f"`{path}` is not an engine: {error}") from None
 
 
 def _read_limits(engine_dir: Path) -> Limits:
@@ -86,7 +93,10 @@ def _error_log(trt: Any) -> Any:
 class TensorRTSession:
     """A `Session`: past and present of each cache are one buffer, which the engine updates."""
 
-    def __init__(self, engine: Any, device: Device, limits: Limits, title: str) -> None:
+    def __init__(
+        self, engine: Any, device: Device, limits: Limits, title: str, needed: Sequence[Any] = ()
+    ) -> None:
+        self._needed = needed  # what TensorRT wants alive as long as the engine
         self.max_batch_size = limits.max_batch_size
         self.max_seq_len = limits.max_seq_len
         self._context_tokens = limits.context_tokens

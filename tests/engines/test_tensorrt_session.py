@@ -22,10 +22,12 @@ from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
 from pipeline.engines import cuda_device, tensorrt_session
 from pipeline.engines.cuda_device import Device
 from pipeline.engines.generation import Sampling, generate
+from pipeline.engines.tensorrt import ENGINE
 from pipeline.engines.tensorrt_api import find_flavour, load_api
 from pipeline.engines.tensorrt_session import Limits, TensorRTSession, open_session
-from pipeline.errors import ResourceError, ToolFailed, VerificationError
+from pipeline.errors import MachineError, ResourceError, ToolFailed, VerificationError
 from pipeline.graph.decoder import write_decoder
+from tests.engines.tensorrt_parts import build, checkpoint, limits
 from tests.tiny_decoder import (
     Shape,
     random_weights,
@@ -163,15 +165,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The graph of a TensorRT engine in float32, with its rank file."""
     where = tmp_path_factory.mktemp("graph")
     write_checkpoint(where, SHAPE, WEIGHTS)
-    checkpoint = open_trtllm_checkpoint(where)
-    write_decoder(checkpoint, where / "decoder.onnx", max_seq_len=SLOTS, compute_dtype="float32")
+    source = open_trtllm_checkpoint(where)
+    write_decoder(source, where / "decoder.onnx", max_seq_len=SLOTS, compute_dtype="float32")
     return where
 
 
 def session(folder: Path, runtime: HostRuntime) -> tuple[TensorRTSession, HostEngine]:
     engine = HostEngine(folder)
-    limits = Limits(BATCH, SLOTS, CONTEXT_TOKENS)
-    return TensorRTSession(engine, Device(runtime), limits, "a stand-in"), engine
+    accepted = Limits(BATCH, SLOTS, CONTEXT_TOKENS)
+    return TensorRTSession(engine, Device(runtime), accepted, "a stand-in"), engine
 
 
 def test_logits_are_those_of_the_mathematics_in_both_phases(folder: Path) -> None:
@@ -222,6 +224,19 @@ def test_a_folder_that_is_no_engine_is_refused(tmp_path: Path, text: str) -> Non
     assert flavour is not None
     with pytest.raises(VerificationError, match="not a `tensorrt` engine"):
         open_session(tmp_path, flavour)
+
+
+def test_a_real_engine_is_refused_where_no_driver_is(tmp_path: Path) -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="needs the extra `run`")
+    if runtime.cudaGetDeviceCount()[0] == runtime.cudaError_t.cudaSuccess:
+        pytest.skip("a CUDA device is here")
+    build(checkpoint(tmp_path / "source", num_layers=1), tmp_path / "engine", limits("sm80"))
+    with pytest.raises(MachineError, match="refuses the engine") as caught:
+        ENGINE.load(tmp_path / "engine", tmp_path / "source")
+    assert any("driver" in fact for fact in caught.value.facts)
+    (tmp_path / "engine" / "decoder.engine").write_bytes(b"")
+    with pytest.raises(VerificationError, match="is not an engine"):
+        ENGINE.load(tmp_path / "engine", tmp_path / "source")
 
 
 def _names_of(module: Any, variable: str) -> set[str]:
