@@ -27,6 +27,11 @@ SECRETS = re.compile(
 )
 
 
+def printable(text: str) -> str:
+    """The text with control characters made visible: what a model wrote may not drive a terminal."""
+    return "".join(c if c == "\n" or c.isprintable() else "\ufffd" for c in text)
+
+
 def redact(text: str) -> str:
     """The text without tokens, bearer credentials and URL user-info."""
     return SECRETS.sub("[redacted]", text)

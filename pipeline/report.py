@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.artifact import Artifact, Json
-from pipeline.console import fields, format_bytes, problem_document, render_problem, table
+from pipeline.console import (
+    fields,
+    format_bytes,
+    printable,
+    problem_document,
+    render_problem,
+    table,
+)
 from pipeline.errors import Problem, UsageError
 from pipeline.hardware import free_disk_bytes
 from pipeline.plan import Plan
@@ -187,8 +194,10 @@ def generation_lines(record: Json) -> list[str]:
     lines = [f"generated text ({executed['note']})"]
     for prompt in record["prompts"]:
         held = len(prompt["expectations"])
-        lines += ["", f"  {prompt['prompt']}"]
-        lines += [f"  > {line}" for line in prompt["text"].strip("\n").splitlines() or [""]]
+        lines += ["", f"  {printable(prompt['prompt'])}"]
+        lines += [
+            f"  > {line}" for line in printable(prompt["text"].strip("\n")).splitlines() or [""]
+        ]
         lines.append(
             f"  {len(prompt['token_ids'])} tokens, stopped by {prompt['stop_reason']}; "
             + (f"{held} expectation{'s' if held > 1 else ''} held" if held else "nothing expected")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pipeline.console import Console, format_bytes, redact, render_error, table
+from pipeline.console import Console, format_bytes, printable, redact, render_error, table
 from pipeline.errors import (
     MachineError,
     PlanRefused,
@@ -108,3 +108,7 @@ def test_sizes_for_people(count: int, text: str) -> None:
 
 def test_tables_align() -> None:
     assert table([("a", "long"), ("long", "b")], indent="") == "a     long\nlong  b"
+
+
+def test_what_a_model_wrote_does_not_drive_the_terminal() -> None:
+    assert printable("a\x1b[31mé\n\x07") == "a\ufffd[31mé\n\ufffd"

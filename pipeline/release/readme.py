@@ -77,10 +77,8 @@ def _rebuild(build: Mapping[str, Json]) -> str:
     text = "The same recipe, source and tools (`lock` in `manifest.json`) give the same release"
     if build.get("bytes_pinned", True):
         return f"{text}, byte for byte."
-    return (
-        f"{text} but for the bytes of the engine: address-space randomisation could not be turned "
-        "off where it was built, or its builder times kernels."
-    )
+    reason = build.get("bytes_pinned_reason") or "its builder does not promise them"
+    return f"{text} but for the bytes of the engine: {reason}."
 
 
 def _attention(proof: Mapping[str, Json]) -> str:
