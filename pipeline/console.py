@@ -28,7 +28,7 @@ SECRETS = re.compile(
 
 
 def printable(text: str) -> str:
-    """The text with control characters made visible: what a model wrote may not drive a terminal."""
+    """The text with control characters made visible: a model may not drive a terminal."""
     return "".join(c if c == "\n" or c.isprintable() else "\ufffd" for c in text)
 
 
