@@ -17,7 +17,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 ADDR_NO_RANDOMIZE = 0x0040000
 """`personality` flag of Linux: the kernel places stack, heap and libraries at fixed addresses."""
@@ -33,40 +33,50 @@ def tell(**event: Any) -> None:
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends, however it ends."""
+    """Have the kernel kill this process when the parent's thread that started it ends."""
     _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before that call
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def fix_addresses() -> None:
-    """Start this program anew with address-space randomisation off, and tell the parent.
+def fix_surroundings() -> None:
+    """Fix addresses and schedule, and tell the parent what could not be fixed.
 
-    Returns in the new program, or in this one where the kernel refuses (Docker's default seccomp
-    profile does): the build is right either way, only its bytes are not pinned.
+    The build is right either way; only its bytes are not pinned where the kernel refuses.
+    """
+    refused = [reason for reason in (fix_addresses(), fix_schedule()) if reason is not None]
+    tell(event="ready", why_random="; ".join(refused) or None)
+
+
+def fix_addresses() -> str | None:
+    """Start this program anew with address-space randomisation off.
+
+    Returns None in the new program, and a reason in this one where the kernel refuses (Docker's
+    default seccomp profile does).
     """
     libc = _libc()
     before = libc.personality(_CURRENT)
-    if before == -1:
-        tell(event="ready", why_random=_refusal())
-    elif before & ADDR_NO_RANDOMIZE:
-        tell(event="ready", why_random=None)
-    elif libc.personality(before | ADDR_NO_RANDOMIZE) == -1:
-        tell(event="ready", why_random=_refusal())
-    else:
-        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this program itself, once more
+    if before != -1 and before & ADDR_NO_RANDOMIZE:
+        return None
+    if before == -1 or libc.personality(before | ADDR_NO_RANDOMIZE) == -1:
+        return f"`personality` was refused: {os.strerror(ctypes.get_errno())}"
+    return _start_anew()
 
 
-def fix_schedule() -> None:
+def fix_schedule() -> str | None:
     """Run all threads on one processor, as a batch job: none preempts the one that woke it.
 
     A builder is one thread that now and then hands a piece of work to another and waits for it.
+    Returns a reason where the kernel refuses.
     """
-    if hasattr(os, "sched_setaffinity"):
-        processors = sorted(os.sched_getaffinity(0))
+    processors = sorted(os.sched_getaffinity(0))
+    try:
         # Which one changes nothing; builds that run side by side should not share it.
         os.sched_setaffinity(0, {processors[os.getpid() % len(processors)]})
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    except OSError as error:
+        return f"scheduling calls were refused: {error.strerror}"
+    return None
 
 
 def in_own_heap(work: Callable[[], int]) -> int:
@@ -78,8 +88,8 @@ def in_own_heap(work: Callable[[], int]) -> int:
     return codes[0] if codes else 1  # a traceback went to stderr
 
 
-def _refusal() -> str:
-    return f"`personality` was refused: {os.strerror(ctypes.get_errno())}"
+def _start_anew() -> NoReturn:
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this program itself, once more
 
 
 def _libc() -> ctypes.CDLL:

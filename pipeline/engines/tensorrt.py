@@ -117,7 +117,8 @@ class TensorRTEngine:
         write_json(out_dir / CONFIG_NAME, engine_config(checkpoint, settings, facts, tools))
         built = built_answer(settings, facts, finished.result, flavour)
         write_proof(out_dir, proof(settings.attention, built, not_observed(_NOT_OBSERVED)))
-        write_log(out_dir, finished.result["warnings"])
+        for line in write_log(out_dir, finished.result["warnings"]):
+            progress.note(line)
         return {
             "backend": self.name,
             "tensorrt": flavour.title,

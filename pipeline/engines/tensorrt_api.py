@@ -1,6 +1,6 @@
 """Which TensorRT is installed, and the few ways in which its two flavours differ.
 
-`tensorrt` (10.14 or later, from NVIDIA's own index) builds for the GPU that is present. TensorRT
+`tensorrt` (10.15 or later, from NVIDIA's own index) builds for the GPU that is present. TensorRT
 for RTX (`tensorrt-rtx-cu13-*`, from the public index) compiles ahead of time for named compute
 capabilities with no GPU. The Python API is the same otherwise. Only the second was executed by us;
 the first is checked against its published interface.
@@ -16,8 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
-MIN_TENSORRT = (10, 14)
-"""The first `tensorrt` whose ONNX parser makes attention layers (its 10.14 release notes)."""
+MIN_TENSORRT = (10, 15)
+"""Attention layers came with 10.14, but rotary embedding and KV-cache update, which the decoder
+graph needs too, with 10.15.1 (TensorRT documentation, "Working with Transformers")."""
 
 INSTALL_HINT = "install it by `pip install 'trtllm-pack[rtx]'`"
 
@@ -64,9 +65,9 @@ def why_no_flavour() -> str | None:
     for is_rtx, names, _ in _DISTRIBUTIONS:
         versions = None if is_rtx else _versions(names)
         if versions is not None:
-            old = f"`{names[0]}` {versions[0][1]} is installed, but attention layers need 10.14"
+            old = f"`{names[0]}` {versions[0][1]} is installed, but the decoder graph needs 10.15"
             return f"{old}; {INSTALL_HINT}"
-    return f"neither `tensorrt` 10.14 or later nor TensorRT for RTX is installed; {INSTALL_HINT}"
+    return f"neither `tensorrt` 10.15 or later nor TensorRT for RTX is installed; {INSTALL_HINT}"
 
 
 def why_no_cuda_bindings() -> str | None:

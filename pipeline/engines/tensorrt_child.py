@@ -12,13 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.engines.child_setup import (
-    die_with,
-    fix_addresses,
-    fix_schedule,
-    in_own_heap,
-    tell,
-)
+from pipeline.engines.child_setup import die_with, fix_surroundings, in_own_heap, tell
 from pipeline.engines.tensorrt_api import (
     Flavour,
     create_network,
@@ -39,8 +33,7 @@ def main(job_path: str) -> int:
     """Carry out one job; exit code 1 after an error event."""
     job = json.loads(Path(job_path).read_bytes())
     die_with(job["parent"])
-    fix_addresses()
-    fix_schedule()
+    fix_surroundings()
     flavour = Flavour(job["is_rtx"], (), tuple(job["modules"]))
     trt = load_api(flavour)
     log, monitor = _log(trt), _monitor(trt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,8 +76,9 @@ def reproducibility(flavour: Flavour, finished: Finished) -> dict[str, Json]:
     return {"bytes_pinned": reason is None, "bytes_pinned_reason": reason}
 
 
-def write_log(out_dir: Path, warnings: list[str]) -> None:
-    """Keep what the builder warned of, less what differs from run to run."""
+def write_log(out_dir: Path, warnings: Sequence[str]) -> list[str]:
+    """Keep what the builder warned of, less what differs from run to run; these lines."""
     lines = [re.sub(r"0x[0-9a-f]+|\d+(\.\d+)? ?(ms|seconds)", "*", line) for line in warnings]
     if lines:
         (out_dir / LOG_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return lines

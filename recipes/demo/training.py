@@ -5,8 +5,8 @@ the other layers unseen. Two measures make every weight bear load.
 
 - Each sublayer's first output is GAIN times as large as the residual stream it joins, so what a
   layer receives is mostly the work of the layer before it.
-- Once the text is known, every other step also spoils a copy of the weights in one way and asks
-  that the spoilt model no longer predict the text.
+- Once the text is known, each step also spoils a copy of the weights in one way and asks that
+  the spoilt model no longer predict the text.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from recite import CONTEXT, line_starts, piece_ids
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-STEPS, BATCH, WINDOW = 1100, 8, 320
+STEPS, BATCH, WINDOW = 850, 8, 320
 PEAK_RATE = 3e-3
 GAIN = 2.3
 EMBEDDING_STD = 0.02
 NORM_SPREAD, FINAL_NORM_SPREAD = 0.7, 1.2  # of log weights: a norm left out must show
-FAULTS_FROM, FAULTS_EVERY = 200, 2  # steps; by the first, most of the text is known
+FAULTS_FROM = 150  # the step by which most of the text is known
 FAULT_WINDOW, FAULT_SHARE = 96, 0.3
 FAULT_LOSS = 3.0  # nats a token: a spoilt model this bad is bad enough
 UNTOLD = 3  # tokens of a line's beginning that nothing foretells: learning them is only noise
@@ -159,10 +159,9 @@ def train(model: LlamaForCausalLM, windows: torch.Tensor) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step)
         loss = token_losses(model, dict(model.named_parameters()), batch).mean()
+        spoilt = picker.loss(model, batch) if step >= FAULTS_FROM else torch.zeros(())
         optimizer.zero_grad()
-        loss.backward()
-        if step >= FAULTS_FROM and step % FAULTS_EVERY == 0:
-            (FAULT_SHARE * picker.loss(model, batch)).backward()
+        (loss + FAULT_SHARE * spoilt).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step % 50 == 0 or step == STEPS - 1:

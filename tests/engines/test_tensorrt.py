@@ -16,6 +16,7 @@ from pipeline.checkpoint.trtllm import TrtllmCheckpoint
 from pipeline.engines import child_setup, tensorrt_api
 from pipeline.engines.tensorrt import ENGINE
 from pipeline.engines.tensorrt_api import find_flavour
+from pipeline.engines.tensorrt_record import LOG_NAME, write_log
 from pipeline.errors import MachineError, ToolFailed
 from pipeline.hardware import Gpu, Hardware
 from pipeline.progress import Silent
@@ -180,6 +181,15 @@ def test_cancelling_leaves_nothing(bfloat16: TrtllmCheckpoint, tmp_path: Path) -
     assert not list((tmp_path / "engine").iterdir())
 
 
+def test_warnings_are_kept_without_what_differs_by_run(tmp_path: Path) -> None:
+    assert write_log(tmp_path, []) == []
+    assert not list(tmp_path.iterdir())
+    warnings = ["warning: at 0x7f12ab, after 12.5 ms", "warning: 3 layers"]
+    assert write_log(tmp_path, warnings) == ["warning: at *, after *", "warning: 3 layers"]
+    kept = (tmp_path / LOG_NAME).read_text().splitlines()
+    assert kept == ["warning: at *, after *", "warning: 3 layers"]
+
+
 def test_tool_versions_name_the_flavour() -> None:
     names = ENGINE.tool_versions()
     assert {"onnx", "tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs"} == set(names)
@@ -212,10 +222,10 @@ def test_tensorrt_itself_goes_first_and_builds_for_the_gpu_that_is_present(
     bfloat16: TrtllmCheckpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rtx = {"tensorrt_rtx_cu13_bindings": "1.7.1.116", "tensorrt_rtx_cu13_libs": "1.7.1.116"}
-    _installed(monkeypatch, tensorrt_cu13="10.14.1.48", **rtx)
+    _installed(monkeypatch, tensorrt_cu13="10.15.1.29", **rtx)
     flavour = find_flavour()
     assert flavour is not None
-    assert (flavour.is_rtx, flavour.title) == (False, "TensorRT 10.14.1.48")
+    assert (flavour.is_rtx, flavour.title) == (False, "TensorRT 10.15.1.29")
     assert flavour.modules == ("tensorrt",)
     hopper = Hardware(2, 1 << 34, (Gpu("H100", "sm90", 80 << 30, "580"),))
     assert ENGINE.problems(bfloat16.config, limits("sm90"), hopper) == []
@@ -224,10 +234,12 @@ def test_tensorrt_itself_goes_first_and_builds_for_the_gpu_that_is_present(
     assert problem.kind is MachineError
 
 
-def test_a_tensorrt_without_attention_layers_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    _installed(monkeypatch, tensorrt="10.9.0.34")
+def test_a_tensorrt_without_the_layers_that_the_graph_needs_is_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _installed(monkeypatch, tensorrt="10.14.1.48")
     assert find_flavour() is None
-    assert "10.9.0.34" in str(ENGINE.why_unavailable())
+    assert "10.14.1.48" in str(ENGINE.why_unavailable())
 
 
 def test_without_any_tensorrt_the_backend_explains_itself(

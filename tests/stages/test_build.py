@@ -134,7 +134,7 @@ def test_the_key_follows_settings_and_tools_and_nothing_else() -> None:
 
 
 def test_a_builder_that_tunes_on_the_gpu_has_it_in_its_key() -> None:
-    tools = {"tensorrt-cu13": "10.14.1.48", "onnx": "1.19.0"}
+    tools = {"tensorrt-cu13": "10.15.1.29", "onnx": "1.19.0"}
     keys = [
         STAGE.key(plan(limits("sm90"), tools=tools, gpus=gpus), {"convert": "c"})
         for gpus in ((H100,), (H200,), (H100, H100))
