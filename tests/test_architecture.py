@@ -20,6 +20,7 @@ ROWS = [
     {"checkpoint"},
     {"sources"},
     {"weights"},
+    {"model_classes"},
     {"families"},
     {"graph"},
     {"engines"},

@@ -12,6 +12,7 @@ import errno
 import json
 import math
 import os
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,10 @@ ITEM_BYTES: Mapping[str, int] = MappingProxyType(dict(_HEADER_DTYPES.values()))
 """Bytes per value by dtype as we spell it (`bfloat16`, not `BF16`)."""
 
 _SPELLINGS = {dtype: spelling for spelling, (dtype, _) in _HEADER_DTYPES.items()}
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character, which UTF-8 cannot hold; Python's JSON parser lets it pass."""
 
 _KEYS = frozenset({"dtype", "shape", "data_offsets"})
 
@@ -116,6 +121,8 @@ def parse_header(head: bytes, file: str, file_bytes: int) -> dict[str, TensorInf
     text = head[LENGTH_BYTES:num_head_bytes]
     if not text.startswith(b"{"):
         raise _fault(file, "its header does not begin with `{`")
+    if b"-0" in text and b"-0" in _STRING.sub(b"", text):
+        raise _fault(file, "its header has a number `-0`, which is no size and no position")
     document = parse_object(text, f"{file}: header")
     faults = _metadata_faults(document.pop("__metadata__", {}))
     tensors: list[TensorInfo] = []
@@ -203,7 +210,11 @@ def _is_counts(value: Json) -> bool:
 
 
 def _metadata_faults(metadata: Json) -> list[str]:
-    is_text = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
+    is_text = isinstance(metadata, dict) and all(
+        isinstance(text, str) and not _SURROGATE.search(text)
+        for pair in metadata.items()
+        for text in pair
+    )
     return [] if is_text else ["`__metadata__` is not an object of texts"]
 
 

@@ -59,7 +59,7 @@ def open_trtllm_checkpoint(folder: Path) -> TrtllmCheckpoint:
     """Open a checkpoint folder, headers only.
 
     Raises VerificationError where config.json lacks a required key, its mapping is not
-    tp_size * pp_size ranks, or the rank files are not exactly those ranks.
+    tp_size * pp_size * cp_size ranks, or the rank files are not exactly those of the ranks.
     """
     try:
         config = parse_object((folder / CONFIG_NAME).read_bytes(), CONFIG_NAME)
@@ -84,17 +84,17 @@ def open_trtllm_checkpoint(folder: Path) -> TrtllmCheckpoint:
 
 
 def _world_size(mapping: Json) -> int:
-    """Number of ranks; context parallelism shares files and is not read here."""
+    """Number of rank files: those of a (pp, tp) rank, which its cp ranks share."""
     sizes = ("world_size", "tp_size", "pp_size", "cp_size")
     if not isinstance(mapping, dict) or not all(_is_size(mapping.get(key, 1)) for key in sizes):
         raise VerificationError(f"`mapping` in `{CONFIG_NAME}` is not an object of sizes")
     world_size, tp_size, pp_size, cp_size = (int(mapping.get(key, 1)) for key in sizes)
-    if cp_size != 1 or world_size != tp_size * pp_size:
+    if world_size != tp_size * pp_size * cp_size:
         raise VerificationError(
             f"`mapping` in `{CONFIG_NAME}` has world_size {world_size}, tp_size {tp_size}, "
-            f"pp_size {pp_size}, cp_size {cp_size}; expected world_size = tp_size * pp_size"
+            f"pp_size {pp_size}, cp_size {cp_size}; expected their product"
         )
-    return world_size
+    return world_size // cp_size
 
 
 def _is_size(value: Json) -> bool:

@@ -1,7 +1,7 @@
 """Model families: one data-only file each, found by being in this folder.
 
-To add one, write `<name>.py` with `FAMILY = Family(...)`. It imports `Family` and the rule types of
-`pipeline.weights`, nothing else. The tests run over every family that is here.
+To add one, write `<name>.py` with `FAMILY = Family(...)`. It imports a model class and the rule
+types of `pipeline.weights`, nothing else. The tests run over every family that is here.
 """
 
 from __future__ import annotations
@@ -72,4 +72,4 @@ def expected_inventory(
     What TensorRT-LLM 1.2 requires; a tensor that is left out would be filled with random values.
     """
     family = find_family(config["architecture"])
-    return inventory.expected_inventory(family.inventory, config, rank)
+    return inventory.expected_inventory(family.model_class.parameters, config, rank)

@@ -31,6 +31,7 @@ _NEUTRAL: Mapping[str, tuple[Json, ...]] = {
     "use_input_layernorm_in_first_layer": (True, None),
     "use_last_layernorm": (True, None),
     "layer_idx_offset": (0, None),
+    "has_partial_lora_mask": (False, None),
     "embedding_multiplier": (1, 1.0, None),
     "attention_multiplier": (1, 1.0, None),
     "residual_multiplier": (1, 1.0, None),

@@ -24,7 +24,7 @@ from pipeline.sources.hub_client import HubClient
 from pipeline.sources.hub_errors import OFFLINE_HINT
 from pipeline.sources.hub_memory import HubMemory
 from pipeline.sources.listing import SourceFile, SourceListing
-from pipeline.sources.selection import CODE_TEXTS, refuse_remote_code, select_files
+from pipeline.sources.selection import select_files
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -57,12 +57,10 @@ class HubSource:
     def checkpoint(self) -> SourceCheckpoint:
         """Config, index and headers: no weight is downloaded.
 
-        Raises RecipeError where a config points to remote code, VerificationError where the files
-        are not valid, RemoteError where they cannot be had.
+        Raises VerificationError where the files are not valid, RemoteError where they cannot be
+        had.
         """
-        refuse_remote_code(
-            {name: self.read_text(name) for name in CODE_TEXTS if self.listing.find(name)}
-        )
+        config = self.read_text(CONFIG_NAME)
         index = self.read_text(INDEX_NAME) if self.listing.find(INDEX_NAME) else None
         files = [file for file in self.listing.files if file.name in self.listing.weight_files]
         self._find_heads(files)
@@ -72,7 +70,7 @@ class HubSource:
         }
         for name, head in self.heads.items():
             self.memory.remember_head(self.commit, name, head)
-        return assemble(self.read_text(CONFIG_NAME), index, headers)
+        return assemble(config, index, headers)
 
     def read_text(self, name: str) -> bytes:
         """The verified bytes of a small file of the listing."""

@@ -19,8 +19,6 @@ from pipeline.sources.digest_memory import DigestMemory
 from pipeline.sources.listing import SourceFile, SourceListing
 from pipeline.sources.selection import (
     CHAT_TEMPLATE_FOLDER,
-    CODE_TEXTS,
-    refuse_remote_code,
     select_files,
 )
 
@@ -54,10 +52,7 @@ class LocalSource:
         return replace(self, listing=replace(self.listing, files=files))
 
     def checkpoint(self) -> SourceCheckpoint:
-        """Config, index and headers. Raises RecipeError where a config points to remote code."""
-        refuse_remote_code(
-            {name: self.read_text(name) for name in CODE_TEXTS if self.listing.find(name)}
-        )
+        """Config, index and headers. Raises VerificationError where one is not valid."""
         index = self.read_text(INDEX_NAME) if self.listing.find(INDEX_NAME) else None
         headers = {
             name: read_header(self.folder / name, name) for name in self.listing.weight_files

@@ -48,8 +48,6 @@ CHAT_TEMPLATE_FOLDER = "additional_chat_templates"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 OTHER_WEIGHT_SUFFIXES = (".gguf", ".h5", ".msgpack", ".nemo", ".onnx", ".npz")
 
-CODE_TEXTS = (CONFIG_NAME, TOKENIZER_CONFIG_NAME)
-"""The files that can point transformers to code of the repo."""
 CODE_KEYS = frozenset({"auto_map", "custom_pipelines"})
 
 
@@ -77,18 +75,6 @@ def remote_code_references(texts: Mapping[str, bytes]) -> list[str]:
         for name, text in sorted(texts.items())
         for key, value in _code_entries(parse_object(text, name))
     ]
-
-
-def refuse_remote_code(texts: Mapping[str, bytes]) -> None:
-    """Raise RecipeError where one of the config texts points to Python code of the repo."""
-    references = remote_code_references(texts)
-    if references:
-        raise RecipeError(
-            "the source needs Python code of its own, which is never executed",
-            facts=listed(references),
-            hint="use a version of the model that transformers supports natively, or a copy whose "
-            "configs have no `auto_map` if its architecture is supported without it",
-        )
 
 
 def _is_needed(name: str) -> bool:

@@ -9,13 +9,13 @@ import numpy as np
 from pipeline.checkpoint.safetensors_file import TensorInfo
 from pipeline.checkpoint.strict_json import listed
 from pipeline.errors import PipelineError, RecipeError, VerificationError
-from pipeline.weights.blocks import Reader
+from pipeline.weights.blocks import NotFinite, Reader
 from pipeline.weights.casts import LARGEST, to_float32
-from pipeline.weights.expressions import Cast
+from pipeline.weights.patches import matrix
 
 
 def cast_error(
-    casts: Sequence[Cast], sources: Mapping[str, int], block_bytes: int
+    faults: Sequence[NotFinite], sources: Mapping[str, int], block_bytes: int
 ) -> PipelineError:
     """The error for casts that met or made a value that is not finite.
 
@@ -23,10 +23,10 @@ def cast_error(
     for the target dtype are the recipe's (RecipeError). Every tensor is read whole, so the same
     largest value is told whatever the layout.
     """
-    unique = {cast.part.tensor.name: cast for cast in casts}
+    unique = {fault.tensor.name: fault for fault in faults}
     broken, large = [], []
     for name in sorted(unique):
-        tensor, dtype = unique[name].part.tensor, unique[name].dtype
+        tensor, dtype = unique[name].tensor, unique[name].dtype
         finite, largest = _look(tensor, Reader(sources), block_bytes)
         if not finite:
             broken.append(f"`{name}` holds values that are not finite")
@@ -40,17 +40,18 @@ def cast_error(
         f"{len(large)} tensor{'s' if len(large) != 1 else ''} cannot be cast: "
         "their largest values would become infinite",
         facts=listed(large),
-        hint="set `checkpoint.dtype: bfloat16` or `float32`, which hold values of this size",
+        hint="set `checkpoint.dtype: bfloat16` or `float32`, which hold values of this size, or "
+        "`checkpoint.clamp: true` to put the largest finite value in their place",
     )
 
 
 def _look(tensor: TensorInfo, reader: Reader, block_bytes: int) -> tuple[bool, float]:
     """Whether all values are finite, and the largest absolute value of those that are."""
-    row_bytes = max(1, tensor.num_bytes // max(1, tensor.shape[0]))
-    step = max(1, block_bytes // (4 * row_bytes))
+    rows = max(1, matrix(tensor.shape)[0])
+    step = max(1, block_bytes * rows // (4 * max(1, tensor.num_bytes)))
     finite, largest = True, 0.0
-    for start in range(0, tensor.shape[0], step):
-        values = reader.rows(tensor, start, min(start + step, tensor.shape[0]))
+    for start in range(0, rows, step):
+        values = reader.rows(tensor, start, min(start + step, rows))
         magnitude = np.abs(to_float32(values, tensor.dtype))
         sound = np.isfinite(magnitude)
         finite = finite and bool(sound.all())

@@ -1,4 +1,4 @@
-"""Compares pieces of rank files with the source, block by block. Needs numpy; imported lazily."""
+"""Compares patches of rank files with the source, block by block. Needs numpy; lazily imported."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.checkpoint.safetensors_file import TensorInfo
-from pipeline.weights.blocks import Reader
-from pipeline.weights.casts import Array, cast, to_float32
-from pipeline.weights.placement import Piece
+from pipeline.checkpoint.safetensors_file import ITEM_BYTES, TensorInfo
+from pipeline.weights.blocks import (
+    Reader,
+    Wanted,
+    cost_bytes,
+    evaluate_patch,
+    read_patch,
+    reads_columns,
+)
+from pipeline.weights.casts import Array, to_float32
+from pipeline.weights.patches import AnyPatch, Patch
 
 _SMALLEST = 2.0**-149
 """The smallest float32 above zero."""
@@ -40,59 +47,52 @@ class Tally:
         self.faults += other.faults
 
 
-def compare_piece(
-    piece: Piece, target: TensorInfo, targets: Reader, sources: Reader, block_bytes: int
+def compare_patch(
+    patch: AnyPatch,
+    target: TensorInfo,
+    readers: tuple[Reader, Reader],
+    wanted: Wanted,
+    block_bytes: int,
 ) -> Tally:
-    """Compare one piece of a target tensor with its source, or with zeros."""
+    """Compare one patch of a target tensor with its source, or with zeros.
+
+    `readers`: of the rank files and of the source.
+    """
+    targets, sources = readers
     tally = Tally()
-    is_rows = piece.dim == 0
-    num_rows = piece.count if is_rows else target.shape[0]
-    step = _rows_per_block(piece, target, block_bytes)
-    for start in range(0, num_rows, step):
-        stop = min(start + step, num_rows)
-        first = start + (piece.target_start if is_rows else 0)
-        found = targets.rows(target, first, first + stop - start)
-        found = found if is_rows else _cut(found, piece.dim, piece.target_start, piece.count)
+    cost = 2 * cost_bytes([patch], target.dtype) + 8 * patch.num_columns * ITEM_BYTES[target.dtype]
+    step = max(1, (8 if reads_columns([patch]) else 1) * block_bytes // max(1, cost))
+    for start in range(0, patch.num_rows, step):
+        part = patch.cut(start, min(step, patch.num_rows - start))
+        rows = targets.rows(target, part.row, part.row + part.num_rows)
+        found = rows[:, part.column : part.column + part.num_columns]
         tally.num_bytes += found.nbytes
-        if piece.source is None:
-            difference = _first_difference(found, np.zeros_like(found))
-        else:
-            first = start + (piece.source_start if is_rows else 0)
-            wanted = sources.rows(piece.source, first, first + stop - start)
-            wanted = wanted if is_rows else _cut(wanted, piece.dim, piece.source_start, piece.count)
-            difference = _compare_block(found, wanted, piece.source, target, tally)
-        if difference is not None:
-            row = start + difference + (piece.target_start if is_rows else 0)
-            tally.faults.append(_fault(piece, target, row))
+        made = evaluate_patch(part, wanted, sources) if part.reads else None
+        expected = np.zeros_like(found) if made is None else made
+        if not np.array_equal(found, expected):
+            differs = (found != expected).any(axis=1)
+            tally.faults.append(_fault(part, target, part.row + int(differs.argmax())))
             return tally
+        if isinstance(part, Patch) and part.source is not None and _is_lossy(part, target):
+            _measure(found, read_patch(part, sources), part.source, target, tally)
     return tally
 
 
-def _rows_per_block(piece: Piece, target: TensorInfo, block_bytes: int) -> int:
-    """Rows such that both sides, their float32 values and the error fit the block."""
-    tensors = [target] if piece.source is None else [target, piece.source]
-    row_bytes = sum(info.num_bytes // max(info.shape[0], 1) for info in tensors)
-    return max(1, block_bytes // max(1, 8 * row_bytes))
-
-
-def _compare_block(
-    found: Array, wanted: Array, source: TensorInfo, target: TensorInfo, tally: Tally
-) -> int | None:
-    """The first row that differs; the errors of a cast go to the tally."""
-    if source.dtype == target.dtype:
-        return _first_difference(found, wanted)
-    difference = _first_difference(found, cast(wanted, source.dtype, target.dtype))
-    if difference is None:
-        _measure(found, wanted, source, target, tally)
-    return difference
+def _is_lossy(patch: Patch, target: TensorInfo) -> bool:
+    assert patch.source is not None
+    return patch.change is None and patch.source.dtype != target.dtype
 
 
 def _measure(
-    found: Array, wanted: Array, source: TensorInfo, target: TensorInfo, tally: Tally
+    found: Array,
+    wanted: Array,
+    source: TensorInfo,
+    target: TensorInfo,
+    tally: Tally,
 ) -> None:
     """Add the largest errors of a cast. Exact in float32: values are neighbours, or one is zero."""
     exact = to_float32(wanted, source.dtype)
-    error = to_float32(found, target.dtype) - exact
+    error = to_float32(np.ascontiguousarray(found), target.dtype) - exact
     np.abs(error, out=error)
     largest = float(error.max(initial=0.0))
     if not largest:
@@ -103,23 +103,8 @@ def _measure(
     tally.add(Tally(0, Error(largest, source.name), Error(relative, source.name)))
 
 
-def _first_difference(one: Array, other: Array) -> int | None:
-    """The first row in which two arrays differ."""
-    if np.array_equal(one, other):
-        return None
-    differs = (one != other).reshape(one.shape[0], -1).any(axis=1)
-    return int(differs.argmax())
-
-
-def _cut(values: Array, dim: int, start: int, count: int) -> Array:
-    """`count` steps of a dim from `start`."""
-    box: list[slice] = [slice(None)] * values.ndim
-    box[dim] = slice(start, start + count)
-    return values[tuple(box)]
-
-
-def _fault(piece: Piece, target: TensorInfo, row: int) -> str:
+def _fault(patch: AnyPatch, target: TensorInfo, row: int) -> str:
     where = f"row {row} of `{target.name}` in `{target.file}`"
-    if piece.source is None:
+    if not patch.reads:
         return f"{where} is padding, but not zero"
-    return f"{where} is not what `{piece.source.name}` holds"
+    return f"{where} is not what `{patch.reads[0].name}` holds"

@@ -2,7 +2,8 @@
 
 Every key of the source is named by a rule of its family: it is translated, it must have a value
 that changes nothing, or it is inert. A key that no rule names is an error, for it may change the
-mathematics. The rules' order is the order of the keys that are written.
+mathematics. Which keys are written, in which order, and with which values where no rule sets them,
+is the model class's to say (`model_class`). A rule's target may be inside an object: `moe.top_k`.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Final, Literal
 
 from pipeline.artifact import Json
 
-Kind = Literal["count", "number", "flag", "text"]
-"""`count`: an integer of 1 or more. `number`: finite, above 0. `flag`: true or false."""
+Kind = Literal["count", "natural", "number", "real", "flag", "text", "list"]
+"""`count`: an integer of 1 or more. `natural`: of 0 or more. `number`: finite, above 0. `real`:
+finite. `flag`: true or false."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,16 @@ REQUIRED: Final = Required()
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """The default of a key that is only written where a rule sets it."""
+
+
+LEFT_OUT: Final = LeftOut()
+
+
+@dataclass(frozen=True, slots=True)
 class Formula:
-    """A default that is worked out from other keys of the target config (see `sizes`)."""
+    """A default that is worked out from facts (see `formulas`)."""
 
     text: str
 
@@ -63,14 +73,53 @@ class Constant:
 
     target: str
     value: Json
+    only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A key of the target that follows from facts; worked out after all copies, in order.
+
+    `written=False` makes a fact for weight rules and other formulas. `when` limits it to facts.
+    """
+
+    target: str
+    formula: str
+    written: bool = True
+    only: tuple[str, ...] = ()
+    when: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A list of objects of the target, made from a list of the source item by item.
+
+    `values`: formulas by the target's keys (`attention.impl`); they read `item` and other facts.
+    `reads`: the keys of an item that they read, with their kinds (count, number or flag); one that
+    is absent is None, or false for a flag. The key `` is an item that is no object. `neutral`: keys
+    that are only understood with these values. `length`: how many items there must be.
+    """
+
+    target: str
+    source: str
+    values: Mapping[str, str]
+    reads: Mapping[str, Kind]
+    neutral: Mapping[str, tuple[Json, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    length: str = "num_hidden_layers"
+
+
+@dataclass(frozen=True, slots=True)
+class Unfold:
+    """An object of the source, whose keys other rules name as `<source>.<key>`."""
+
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A key of the target that the plan decides; `consumes` are source keys it was decided from."""
+    """Keys of the source from which the plan decides something."""
 
-    target: Literal["architecture", "dtype", "mapping"]
-    consumes: tuple[str, ...] = ()
+    consumes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +128,36 @@ class RopeType:
 
     `length_default`: `original_max_position_embeddings` is written even where the source leaves it
     out; transformers then takes `max_position_embeddings`, TensorRT-LLM a constant of its own.
+    `lists`: keys whose values are lists of numbers.
     """
 
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
     length_default: bool = False
+    lists: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """Rotary base and scaling, from `rope_theta` and `rope_scaling` or from `rope_parameters`."""
+    """Rotary base and scaling, from `rope_theta` and `rope_scaling` or from `rope_parameters`.
+
+    `scaling` None: the target cannot express any. `fraction`: the fact for the rotated part of a
+    head (`partial_rotary_factor`), `default_fraction` where it is absent; None: all is rotated.
+    `base_keys` and `fraction_keys` are their spellings beside those objects. `default_base` None:
+    there must be one. `layers`: the type of layers that it is about (`full_attention`), where
+    `rope_parameters` has an object for each type.
+    """
 
     base: str
-    scaling: str
-    default_base: float
+    scaling: str | None
+    default_base: float | None
     types: Mapping[str, RopeType]
+    fraction: str | None = None
+    default_fraction: float = 1.0
+    written: bool = True
+    base_keys: tuple[str, ...] = ("rope_theta",)
+    fraction_keys: tuple[str, ...] = ("partial_rotary_factor",)
+    layers: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +174,17 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Neutral:
-    """A key that is only understood with these values, with which it changes nothing."""
+    """A key that is only understood with these values, with which it changes nothing.
+
+    `fallback`: only where no rule before it names the key.
+    """
 
     source: str
     values: tuple[Json, ...]
     because: str
     hint: str | None = None
     only: tuple[str, ...] = ()
+    fallback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +198,32 @@ class Inert:
 
 @dataclass(frozen=True, slots=True)
 class Divides:
-    """A size of the target that must be a whole multiple of another (see `sizes`)."""
+    """A size of the target that must be a whole multiple of another (see `formulas`)."""
 
     divisor: str
     size: str
 
 
-ConfigRule = Copy | Constant | Given | Rope | Window | Neutral | Inert | Divides
+@dataclass(frozen=True, slots=True)
+class Require:
+    """A condition over facts that must hold (see `formulas`), else `because` is the fault."""
+
+    condition: str
+    because: str
+    hint: str | None = None
+
+
+ConfigRule = (
+    Copy
+    | Constant
+    | Computed
+    | Each
+    | Unfold
+    | Given
+    | Rope
+    | Window
+    | Neutral
+    | Inert
+    | Divides
+    | Require
+)

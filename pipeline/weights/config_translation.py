@@ -1,39 +1,35 @@
-"""Reads config rules: a source's config.json becomes a target's, and a ledger of every key."""
+"""A source's config.json becomes a target's, with a ledger of every key."""
 
 from __future__ import annotations
 
-import copy
 import difflib
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pipeline.artifact import Json
 from pipeline.checkpoint.strict_json import listed, printable
 from pipeline.errors import RecipeError
 from pipeline.weights import rope
+from pipeline.weights.config_derivation import fill_in, work_out
+from pipeline.weights.config_draft import Draft
+from pipeline.weights.config_reading import read, unfold
 from pipeline.weights.config_rules import (
-    REQUIRED,
+    Computed,
     ConfigRule,
     Constant,
     Copy,
     Divides,
-    Formula,
+    Each,
     Given,
     Inert,
-    Kind,
+    LeftOut,
     Neutral,
+    Require,
     Rope,
+    Unfold,
     Window,
 )
-from pipeline.weights.sizes import evaluate
-
-_EXPECTED: Mapping[Kind, str] = {
-    "count": "an integer of 1 or more",
-    "number": "a number above 0",
-    "flag": "true or false",
-    "text": "a text",
-}
+from pipeline.weights.model_class import ModelClass
 
 
 @dataclass(frozen=True)
@@ -48,19 +44,9 @@ class Translation:
     ledger: dict[str, Json]
 
 
-@dataclass
-class _Draft:
-    """A translation in the making."""
-
-    source: Mapping[str, Json]
-    facts: dict[str, Json] = field(default_factory=dict)
-    ledger: dict[str, Json] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
-    hints: list[str] = field(default_factory=list)
-
-
 def translate(
     rules: Sequence[ConfigRule],
+    model_class: ModelClass,
     source: Mapping[str, Json],
     architecture: str,
     given: Mapping[str, Json],
@@ -70,21 +56,37 @@ def translate(
     Raises RecipeError with every key that is unknown, missing, malformed, or has a value that
     changes the mathematics in a way that the target cannot express.
     """
-    draft = _Draft(source)
+    draft = Draft(source, {**model_class.defaults(), **given})
     held = [rule for rule in rules if _holds(rule, architecture)]
     for rule in held:
-        _read(rule, draft, given)
+        if isinstance(rule, Unfold):
+            unfold(rule, draft)
     for rule in held:
-        if isinstance(rule, Copy) and isinstance(rule.default, Formula):
-            _work_out(rule, rule.default, draft)
-        elif isinstance(rule, Divides):
-            _check_division(rule, draft)
+        read(rule, draft)
+    for rule in held:
+        if isinstance(rule, Copy):
+            work_out(rule, draft)
+    written = {name.partition(".")[0] for rule in held for name in _written(rule)}
+    fill_in(model_class, written, draft)
+    for rule in held:
+        if not isinstance(rule, Copy):
+            work_out(rule, draft)
     _refuse_unknown(rules, draft, architecture)
     if draft.faults:
         raise _error(draft)
-    written = [name for rule in held for name in _written(rule)]
+    left_out = {
+        key
+        for key, default in model_class.keys.items()
+        if isinstance(default, LeftOut) and key not in draft.facts
+    }
+    keys = (*_FIRST_KEYS, *model_class.keys, *_LAST_KEYS)
+    config = {key: draft.facts[key] for key in keys if key not in left_out}
     ledger = {key: draft.ledger[key] for key in sorted(draft.ledger)}
-    return Translation({name: draft.facts[name] for name in written}, draft.facts, ledger)
+    return Translation(config, draft.facts, ledger)
+
+
+_FIRST_KEYS = ("architecture", "dtype")
+_LAST_KEYS = ("mapping", "quantization", "use_parallel_embedding", "embedding_sharding_dim")
 
 
 def attention_window(
@@ -104,122 +106,7 @@ def _holds(rule: ConfigRule, architecture: str) -> bool:
     return not only or architecture in only
 
 
-def _read(rule: ConfigRule, draft: _Draft, given: Mapping[str, Json]) -> None:
-    match rule:
-        case Copy():
-            _copy(rule, draft)
-        case Constant():
-            draft.facts[rule.target] = copy.deepcopy(rule.value)
-        case Given():
-            draft.facts[rule.target] = given[rule.target]
-            _note(draft, rule.consumes, {"use": "translated", "to": rule.target})
-        case Rope():
-            _rope(rule, draft)
-        case Window():
-            _window(rule, draft)
-        case Neutral():
-            _neutral(rule, draft)
-        case Inert():
-            _note(draft, rule.sources, {"use": "inert", "because": rule.because})
-        case Divides():
-            pass  # checked when all sizes are known
-
-
-def _copy(rule: Copy, draft: _Draft) -> None:
-    found = {key: draft.source[key] for key in rule.spellings if draft.source.get(key) is not None}
-    _note(draft, rule.spellings, {"use": "translated", "to": rule.target})
-    if len({repr(value) for value in found.values()}) > 1:
-        draft.faults.append(f"{' and '.join(f'`{key}`' for key in found)} disagree")
-    if found:
-        key, given = next(iter(found.items()))
-        value = rule.aliases.get(given, given) if isinstance(given, str) else given
-        fault = _value_fault(rule, value)
-        if fault:
-            draft.faults.append(f"`{key}` is `{printable(str(value))}`, expected {fault}")
-        draft.facts[rule.target] = value
-        return
-    if rule.default is REQUIRED:
-        draft.faults.append(f"`{rule.spellings[0]}` is missing")
-    elif not isinstance(rule.default, Formula):
-        draft.facts[rule.target] = rule.default
-        draft.ledger.setdefault(rule.spellings[0], {"use": "default", "value": rule.default})
-
-
-def _value_fault(rule: Copy, value: Json) -> str | None:
-    if rule.allowed and value not in rule.allowed:
-        return "one of " + ", ".join(f"`{item}`" for item in rule.allowed)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = {
-        "count": type(value) is int and value >= 1,
-        "number": is_number and math.isfinite(value) and value > 0,
-        "flag": isinstance(value, bool),
-        "text": isinstance(value, str),
-    }
-    return None if fits[rule.kind] else _EXPECTED[rule.kind]
-
-
-def _work_out(rule: Copy, formula: Formula, draft: _Draft) -> None:
-    """A default that depends on other keys; skipped where one of these is already at fault."""
-    if rule.target in draft.facts or draft.faults:
-        return
-    try:
-        value = evaluate(formula.text, draft.facts)
-    except ValueError as error:
-        draft.faults.append(f"`{rule.spellings[0]}` is missing, and its default {error}")
-        return
-    draft.facts[rule.target] = value
-    draft.ledger.setdefault(rule.spellings[0], {"use": "default", "value": value})
-
-
-def _check_division(rule: Divides, draft: _Draft) -> None:
-    if draft.faults:
-        return
-    divisor, size = evaluate(rule.divisor, draft.facts), evaluate(rule.size, draft.facts)
-    if size % divisor:
-        draft.faults.append(f"`{rule.size}` {size} is not a multiple of `{rule.divisor}` {divisor}")
-
-
-def _rope(rule: Rope, draft: _Draft) -> None:
-    settings = rope.read_rope(rule, draft.source)
-    draft.facts[rule.base] = settings.base
-    draft.facts[rule.scaling] = settings.scaling
-    draft.faults += settings.faults
-    for key in rope.KEYS:
-        target = rule.base if key == "rope_theta" else f"{rule.base}, {rule.scaling}"
-        _note(draft, (key,), {"use": "translated", "to": target})
-    if not any(draft.source.get(key) for key in rope.KEYS):
-        draft.ledger.setdefault("rope_theta", {"use": "default", "value": rule.default_base})
-
-
-def _window(rule: Window, draft: _Draft) -> None:
-    value = draft.source.get(rule.source, rule.default)
-    if value is not None and (type(value) is not int or value < 1):
-        draft.faults.append(f"`{rule.source}` is `{value}`, expected an integer of 1 or more")
-    entry = {"use": "limits the sequence length", "value": value}
-    draft.ledger[rule.source] = entry
-
-
-def _neutral(rule: Neutral, draft: _Draft) -> None:
-    _note(draft, (rule.source,), {"use": "neutral", "because": rule.because})
-    if rule.source not in draft.source:
-        return
-    value = draft.source[rule.source]
-    # `1 == True` in Python: a flag must not pass for a count.
-    if not any(value == item and type(value) is type(item) for item in rule.values):
-        shown = ", ".join(f"`{item}`" for item in rule.values)
-        draft.faults.append(
-            f"`{rule.source}` is `{printable(str(value))}`, supported: {shown} ({rule.because})"
-        )
-        draft.hints += [rule.hint] if rule.hint else []
-
-
-def _note(draft: _Draft, keys: Sequence[str], entry: Mapping[str, Json]) -> None:
-    for key in keys:
-        if key in draft.source:
-            draft.ledger.setdefault(key, dict(entry))
-
-
-def _refuse_unknown(rules: Sequence[ConfigRule], draft: _Draft, architecture: str) -> None:
+def _refuse_unknown(rules: Sequence[ConfigRule], draft: Draft, architecture: str) -> None:
     known = sorted({key for rule in rules for key in _named(rule)})
     for key in sorted(draft.source.keys() - draft.ledger.keys()):
         near = difflib.get_close_matches(key, known, 1)
@@ -241,27 +128,28 @@ def _named(rule: ConfigRule) -> tuple[str, ...]:
             return rule.sources
         case Given():
             return rule.consumes
-        case Neutral() | Window():
+        case Neutral() | Window() | Unfold() | Each():
             return (rule.source,)
         case Rope():
-            return rope.KEYS
-        case Constant() | Divides():
+            return rope.keys_of(rule)
+        case Constant() | Computed() | Divides() | Require():
             return ()
 
 
 def _written(rule: ConfigRule) -> tuple[str, ...]:
     match rule:
-        case Copy():
+        case Copy() | Computed():
             return (rule.target,) if rule.written else ()
-        case Constant() | Given():
+        case Constant() | Each():
             return (rule.target,)
         case Rope():
-            return (rule.base, rule.scaling)
+            names = (rule.base, rule.scaling, rule.fraction)
+            return tuple(name for name in names if name) if rule.written else ()
         case _:
             return ()
 
 
-def _error(draft: _Draft) -> RecipeError:
+def _error(draft: Draft) -> RecipeError:
     hint = draft.hints[0] if draft.hints else None
     if len(draft.faults) == 1:
         return RecipeError(f"`config.json` of the source: {draft.faults[0]}", hint=hint)

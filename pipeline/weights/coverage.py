@@ -1,10 +1,12 @@
 """Every source tensor is used or dropped by name; every one that is used has its shape.
 
-Nothing is read but headers. All faults of a checkpoint are reported together.
+Nothing is read but headers. All faults of a checkpoint are reported together. The result has no
+formulas left: it is what `shares` cuts up for the ranks.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +15,50 @@ from pipeline.artifact import Json
 from pipeline.checkpoint.safetensors_file import TensorInfo
 from pipeline.checkpoint.strict_json import listed
 from pipeline.errors import RecipeError, VerificationError
-from pipeline.weights.rules import Drop, Make, WeightRule, applies, fill, is_per_layer
-from pipeline.weights.sizes import evaluate_shape
+from pipeline.weights.formulas import evaluate, evaluate_shape, evaluate_size, holds
+from pipeline.weights.rules import Change, Drop, Make, Over, Part, Product, Times, WeightRule, fill
 
 FLOATS = ("bfloat16", "float16", "float32")
 """Dtypes that are converted, in any direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """How a dim of a matrix is shared: `pieces` is the value of `unit` (see `rules.Shard`)."""
+
+    dim: int
+    unit: str
+    pieces: int
+    replicate: bool
+    pad: bool
+    over: Over
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A part with its tensors: matrices of [rows, columns], of which a pick may take some.
+
+    `picked` is (dim, size of a group, start, stop). `factor` is the number of a `Times` change.
+    """
+
+    tensors: tuple[TensorInfo, ...]
+    rows: int
+    columns: int
+    picked: tuple[int, int, int, int] | None
+    transposed: bool
+    splits: tuple[Split, ...]
+    change: Change | None
+    factor: float
+    blocks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TakenProduct:
+    """A product with its tensors."""
+
+    queries: Taken
+    keys: Taken
+    heads: Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,78 +67,188 @@ class Making:
 
     rule: Make
     layer: int | None
-    sources: tuple[TensorInfo, ...]
+    parts: tuple[Taken | TakenProduct, ...]
+    groups: int
+    num_experts: int
+
+    @property
+    def sources(self) -> tuple[TensorInfo, ...]:
+        """All tensors that are read."""
+        found: list[TensorInfo] = []
+        for part in self.parts:
+            both = (part.queries, part.keys) if isinstance(part, TakenProduct) else (part,)
+            found += [info for taken in both for info in taken.tensors]
+        return tuple(found)
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What becomes of the source tensors; `equal` are pairs that must hold the same bytes."""
+    """What becomes of the source tensors.
+
+    `equal` are pairs that must hold the same bytes; `unused` are rows that are left out of tensors
+    which are used otherwise.
+    """
 
     makings: tuple[Making, ...]
     dropped: Mapping[str, str]
     equal: tuple[tuple[TensorInfo, TensorInfo], ...]
+    unused: Mapping[str, tuple[int, int]]
 
 
 def cover(
-    rules: Sequence[WeightRule], facts: Mapping[str, Json], tensors: Mapping[str, TensorInfo]
+    rules: Sequence[WeightRule],
+    facts: Mapping[str, Json],
+    tensors: Mapping[str, TensorInfo],
+    optional_prefix: str = "",
 ) -> Coverage:
     """Match the rules with the tensors of a source.
+
+    With an `optional_prefix` the rules' names may all be without it there.
 
     Raises VerificationError listing all tensors that are missing, of a wrong shape or not known
     to the family, and RecipeError where the source's dtype is not converted.
     """
-    held = [rule for rule in rules if applies(rule, facts)]
+    tensors = _named_in_full(rules, tensors, optional_prefix)
     faults: list[str] = []
     makings: list[Making] = []
-    for rule in held:
-        if not isinstance(rule, Drop):
-            makings += _apply(rule, facts, tensors, faults)
-    used = {info.name for making in makings for info in making.sources}
-    wanted = {name for rule in held if not isinstance(rule, Drop) for name in _names(rule, facts)}
-    drops = [rule for rule in held if isinstance(rule, Drop)]
-    dropped, equal, extra = _drop(drops, tensors, sorted(tensors.keys() - wanted))
-    faults += [f"`{name}` is not a tensor of this family" for name in extra]
+    wanted: set[str] = set()
+    for rule, layer, known in _applications(rules, facts):
+        making = _match(rule, layer, known, tensors, faults, wanted)
+        makings += [making] if making else []
+    drops = [rule for rule in rules if isinstance(rule, Drop) and holds(rule.when, facts)]
+    extra = sorted(tensors.keys() - wanted)
+    dropped, equal, unknown = _drop([d for d in drops if d.rows is None], tensors, extra)
+    faults += [f"`{name}` is not a tensor of this family" for name in unknown]
     for info, other in equal:
         if (info.dtype, info.shape) != (other.dtype, other.shape):
             faults.append(f"`{info.name}` is not of the dtype and shape of `{other.name}`")
     if faults:
-        raise _mismatch(faults)
-    _check_dtypes([tensors[name] for name in sorted(used)])
-    return Coverage(tuple(makings), dropped, tuple(equal))
+        raise _mismatch(list(dict.fromkeys(faults)))  # parts of one tensor find the same fault
+    _check_dtypes([tensors[name] for name in sorted(wanted)])
+    unused = {
+        tensors[drop.source].name: (
+            evaluate_size(drop.rows[0], facts),
+            evaluate_size(drop.rows[1], facts),
+        )
+        for drop in drops
+        if drop.rows is not None
+    }
+    return Coverage(tuple(makings), dropped, tuple(equal), unused)
 
 
-def _apply(
+def _named_in_full(
+    rules: Sequence[WeightRule], tensors: Mapping[str, TensorInfo], prefix: str
+) -> Mapping[str, TensorInfo]:
+    """The tensors by the rules' names, where no name has the prefix."""
+    if not prefix or any(name.startswith(prefix) for name in tensors):
+        return tensors
+    makes = [rule for rule in rules if isinstance(rule, Make)]
+    sources = [part.source for rule in makes for part in rule.sources]
+    inside = [name.removeprefix(prefix) for name in sources if name.startswith(prefix)]
+    roots = {name.partition(".")[0] for name in inside}
+    return {
+        prefix + name if name.partition(".")[0] in roots else name: info
+        for name, info in tensors.items()
+    }
+
+
+def _applications(
+    rules: Sequence[WeightRule], facts: Mapping[str, Json]
+) -> Iterator[tuple[Make, int | None, Mapping[str, Json]]]:
+    """Every rule in every layer in which it holds, with the facts of that layer."""
+    for rule in rules:
+        if isinstance(rule, Drop):
+            continue
+        layers = range(facts["num_hidden_layers"]) if rule.is_per_layer else (None,)
+        for layer in layers:
+            known = facts if layer is None else {**facts, "layer": layer}
+            if holds(rule.when, known):
+                yield rule, layer, known
+
+
+def _match(
     rule: Make,
+    layer: int | None,
     facts: Mapping[str, Json],
     tensors: Mapping[str, TensorInfo],
     faults: list[str],
-) -> Iterator[Making]:
-    shapes = [evaluate_shape(part.shape, facts) for part in rule.parts]
-    for layer in _layers(rule, facts):
-        found = []
-        for part, shape in zip(rule.parts, shapes, strict=True):
-            info = tensors.get(fill(part.source, layer))
-            if info is None:
-                faults.append(f"`{fill(part.source, layer)}` is missing")
-            elif info.shape != shape:
-                faults.append(
-                    f"`{info.name}` is {list(info.shape)}, expected {list(shape)} "
-                    f"({', '.join(part.shape)})"
-                )
-            else:
-                found.append(info)
-        if len(found) == len(rule.parts):
-            yield Making(rule, layer, tuple(found))
+    wanted: set[str],
+) -> Making | None:
+    """One application with its tensors; None where some are at fault."""
+    before = len(faults)
+    num_experts = evaluate_size(rule.experts, facts) if rule.experts else 0
+    taken: dict[Part, Taken] = {}
+    for part in rule.sources:
+        experts = range(num_experts) if "{expert}" in part.source else (None,)
+        names = [fill(part.source, layer, expert) for expert in experts]
+        wanted.update(names)
+        shape = evaluate_shape(part.shape, facts)
+        found = list(_found(names, shape, part, tensors, faults))
+        if len(found) == len(names):
+            taken[part] = _take(part, tuple(found), shape, num_experts, facts)
+    if len(faults) > before:
+        return None
+    parts = tuple(
+        TakenProduct(taken[part.queries], taken[part.keys], _heads(part, facts))
+        if isinstance(part, Product)
+        else taken[part]
+        for part in rule.parts
+    )
+    groups = evaluate_size(rule.groups, facts) if rule.groups else 1
+    return Making(rule, layer, parts, groups, num_experts)
 
 
-def _names(rule: Make, facts: Mapping[str, Json]) -> Iterator[str]:
-    for layer in _layers(rule, facts):
-        for part in rule.parts:
-            yield fill(part.source, layer)
+def _found(
+    names: Sequence[str],
+    shape: tuple[int, ...],
+    part: Part,
+    tensors: Mapping[str, TensorInfo],
+    faults: list[str],
+) -> Iterator[TensorInfo]:
+    for name in names:
+        info = tensors.get(name)
+        if info is None:
+            faults.append(f"`{name}` is missing")
+        elif info.shape != shape:
+            faults.append(
+                f"`{name}` is {list(info.shape)}, expected {list(shape)} ({', '.join(part.shape)})"
+            )
+        else:
+            yield info
 
 
-def _layers(rule: Make, facts: Mapping[str, Json]) -> Sequence[int | None]:
-    return range(facts["num_hidden_layers"]) if is_per_layer(rule) else (None,)
+def _take(
+    part: Part,
+    tensors: tuple[TensorInfo, ...],
+    shape: tuple[int, ...],
+    num_experts: int,
+    facts: Mapping[str, Json],
+) -> Taken:
+    columns = shape[-1] if len(shape) > 1 else 1
+    rows = math.prod(shape) // columns // (num_experts if part.stacked else 1)
+    picked = None
+    if part.pick is not None:
+        pick = part.pick
+        size = (columns if pick.dim else rows) // evaluate_size(pick.groups, facts)
+        picked = (
+            pick.dim,
+            size,
+            evaluate_size(pick.start, facts),
+            evaluate_size(pick.stop, facts),
+        )
+    splits = tuple(
+        Split(s.dim, s.unit, evaluate_size(s.unit, facts), s.replicate, s.pad, s.over)
+        for s in part.shards
+    )
+    factor = evaluate(part.change.factor, facts) if isinstance(part.change, Times) else 1.0
+    blocks = evaluate_size(part.blocks, facts) if part.blocks else 0
+    return Taken(
+        tensors, rows, columns, picked, part.transposed, splits, part.change, factor, blocks
+    )
+
+
+def _heads(product: Product, facts: Mapping[str, Json]) -> Split:
+    return Split(0, product.heads, evaluate_size(product.heads, facts), False, False, "tp")
 
 
 def _drop(
@@ -113,7 +264,7 @@ def _drop(
         if drop is None:
             extra.append(name)
             continue
-        dropped[name] = drop.because
+        dropped[tensors[name].name] = drop.because
         if drop.same_as is not None and drop.same_as in tensors:
             equal.append((tensors[name], tensors[drop.same_as]))
     return dropped, equal, extra

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pipeline.artifact import Json, digest_json
 from pipeline.weights.config_rules import ConfigRule
 from pipeline.weights.config_translation import attention_window
-from pipeline.weights.inventory import LOADER_WORDS, Parameter, Words
+from pipeline.weights.model_class import ModelClass
 from pipeline.weights.rules import WeightRule
 
 
@@ -17,19 +17,22 @@ class Family:
     """One family of decoders, as data. A new family is one file that defines `FAMILY`.
 
     `architectures`: the exact strings of config.json's `architectures` that it converts.
-    `config`: rules for every key of the source's config.json, in the order of the keys to write.
+    `aliases`: those of them that are another spelling, with the same tensors and config.
+    `model_class`: the TensorRT-LLM class that they become (`pipeline/model_classes/`).
+    `config`: rules for every key of the source's config.json.
     `weight_map`: rules for every tensor, in the order in which a rank file holds them.
-    `inventory`: what TensorRT-LLM requires of a rank file; families that share a TensorRT-LLM
-    class share it.
-    `words`: how TensorRT-LLM's own loader translates target names, for the round trip.
+    `writes_architecture`: what the target's config.json names, where it is another.
+    `optional_prefix`: the start of source names that a checkpoint without a head leaves out.
     """
 
     name: str
     architectures: tuple[str, ...]
+    model_class: ModelClass
     config: tuple[ConfigRule, ...]
     weight_map: tuple[WeightRule, ...]
-    inventory: tuple[Parameter, ...]
-    words: Words = field(default_factory=lambda: LOADER_WORDS)
+    writes_architecture: str | None = None
+    aliases: tuple[str, ...] = ()
+    optional_prefix: str = ""
 
     def attention_window(self, config: Mapping[str, Json]) -> int | None:
         """How many last tokens attention sees, by a source's config.json; None for all.
@@ -42,5 +45,11 @@ class Family:
     def digest(self) -> str:
         """A digest of all rules: conversions with equal digests are made by the same data."""
         return digest_json(
-            [repr(self.config), repr(self.weight_map), repr(self.inventory), repr(self.words)]
+            [
+                repr(self.config),
+                repr(self.weight_map),
+                repr(self.model_class),
+                repr(self.writes_architecture),
+                self.optional_prefix,
+            ]
         )

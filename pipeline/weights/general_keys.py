@@ -8,22 +8,13 @@ an error there.
 
 from __future__ import annotations
 
-from pipeline.weights.config_rules import ConfigRule, Constant, Inert, Neutral
+from collections.abc import Mapping
+from types import MappingProxyType
 
-NO_EXPERTS = Constant(
-    "moe",
-    {
-        "num_experts": 0,
-        "shared_expert_intermediate_size": 0,
-        "top_k": 0,
-        "normalization_mode": None,
-        "sparse_mixer_epsilon": 0.01,
-        "tp_mode": 0,
-    },
-)
+from pipeline.artifact import Json
+from pipeline.weights.config_rules import ConfigRule, Copy, Given, Inert, Neutral
 
-NO_QUANTIZATION = Constant(
-    "quantization",
+NO_QUANTIZATION: Mapping[str, Json] = MappingProxyType(
     {
         "quant_algo": None,
         "kv_cache_quant_algo": None,
@@ -33,15 +24,35 @@ NO_QUANTIZATION = Constant(
         "has_zero_point": False,
         "pre_quant_scale": False,
         "exclude_modules": None,
-    },
+    }
 )
+"""The `quantization` object of a checkpoint that is not quantized."""
+
+SIZES: tuple[ConfigRule, ...] = (
+    Copy("vocab_size", "count"),
+    Copy("hidden_size", "count"),
+    Copy("num_hidden_layers", "count"),
+    Copy("num_attention_heads", "count"),
+    Copy("intermediate_size", "count"),
+)
+"""The sizes that most decoders spell alike."""
 
 GENERAL_KEYS: tuple[ConfigRule, ...] = (
+    Given(("architectures", "torch_dtype", "dtype")),
     Neutral(
         "quantization_config",
         (None,),
         "quantized sources are not converted",
         hint="use the checkpoint as it was before quantization",
+    ),
+    Neutral(
+        "auto_map",
+        (None, {}),
+        "it points to Python code of the source, which is never executed and may compute "
+        "something else than the architecture's own class",
+        hint="use a version of the model that transformers supports natively, or a copy whose "
+        "`config.json` has no `auto_map` if you know that the code computes the same",
+        fallback=True,
     ),
     Neutral("add_cross_attention", (None, False), "decoders attend to themselves only"),
     Neutral("cross_attention_hidden_size", (None,), "decoders attend to themselves only"),
@@ -90,3 +101,9 @@ GENERAL_KEYS: tuple[ConfigRule, ...] = (
     ),
 )
 """The keys that transformers may write for any decoder, and that change nothing here."""
+
+REMOTE_CODE_KEYS: tuple[ConfigRule, ...] = (
+    *(r for r in GENERAL_KEYS if not isinstance(r, Neutral) or r.source != "auto_map"),
+    Inert(("auto_map",), "the code that the family publishes was read, it is not executed"),
+)
+"""GENERAL_KEYS for a family that is published with Python code of its own."""

@@ -1,15 +1,17 @@
 """The conversion plan: rules x headers x parallelism -> what every rank file holds, and from where.
 
 Pure: nothing is read but what was given, and equal input makes an equal plan. `stream` carries it
-out; `roundtrip` checks the result in a way of its own.
+out; `roundtrip` compares the result with the source.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
+from math import prod
 
 from pipeline.artifact import Json
 from pipeline.checkpoint.huggingface import SourceCheckpoint
@@ -19,30 +21,36 @@ from pipeline.checkpoint.trtllm import rank_file
 from pipeline.errors import RecipeError, VerificationError
 from pipeline.weights.config_translation import Translation, translate
 from pipeline.weights.coverage import FLOATS, Coverage, Making, cover
-from pipeline.weights.expressions import Expression, Join, num_bytes
+from pipeline.weights.divisors import check_parallelism, check_pipeline
 from pipeline.weights.family import Family
-from pipeline.weights.inventory import expected_inventory
+from pipeline.weights.general_keys import NO_QUANTIZATION
+from pipeline.weights.inventory import Inventory, expected_inventory
 from pipeline.weights.parallel import Parallelism
+from pipeline.weights.patches import AnyPatch
 from pipeline.weights.rules import fill
-from pipeline.weights.shares import check_parallelism, share
+from pipeline.weights.shares import patches, target_shape
 
 
 @dataclass(frozen=True, slots=True)
 class TargetTensor:
-    """One tensor of a rank file, and how it is made."""
+    """One tensor of a rank file: what makes it, and for which rank."""
 
     name: str
-    expression: Expression
+    dtype: str
+    shape: tuple[int, ...]
+    making: Making
+    parallelism: Parallelism
+    tp_rank: int
 
     @property
-    def dtype(self) -> str:
-        """Its dtype in the rank file."""
-        return self.expression.dtype
+    def num_bytes(self) -> int:
+        """Size of its values."""
+        return ITEM_BYTES[self.dtype] * prod(self.shape)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape in the rank file."""
-        return self.expression.shape
+    def patches(self) -> list[AnyPatch]:
+        """What fills it, from its first row to its last."""
+        return list(patches(self.making, self.parallelism, self.tp_rank))
 
 
 @dataclass(frozen=True)
@@ -60,15 +68,12 @@ class RankPlan:
     @cached_property
     def num_bytes(self) -> int:
         """Size of the file."""
-        return len(self.header) + sum(num_bytes(tensor.expression) for tensor in self.tensors)
+        return len(self.header) + sum(tensor.num_bytes for tensor in self.tensors)
 
     def offsets(self) -> list[int]:
         """First byte of every tensor, from the start of the file."""
-        offsets, position = [], len(self.header)
-        for tensor in self.tensors:
-            offsets.append(position)
-            position += num_bytes(tensor.expression)
-        return offsets
+        sizes = [tensor.num_bytes for tensor in self.tensors]
+        return list(accumulate(sizes[:-1], initial=len(self.header))) if sizes else []
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class ConversionPlan:
     translation: Translation
     coverage: Coverage
     ranks: tuple[RankPlan, ...]
+    clamp: bool = False
 
     @property
     def config(self) -> Mapping[str, Json]:
@@ -100,25 +106,46 @@ class ConversionPlan:
 
 
 def plan_conversion(
-    source: SourceCheckpoint, family: Family, parallelism: Parallelism, dtype: str
+    source: SourceCheckpoint,
+    family: Family,
+    parallelism: Parallelism,
+    dtype: str,
+    clamp: bool = False,
 ) -> ConversionPlan:
     """Plan the conversion of a source checkpoint to `dtype`.
+
+    `clamp`: a value that a cast would make infinite becomes the largest finite one.
 
     Raises RecipeError for a config that cannot be translated or a parallelism that does not fit
     the model, VerificationError for tensors that are missing, unknown or of a wrong shape.
     """
-    given = {
-        "architecture": source.architecture,
-        "dtype": dtype,
-        "mapping": parallelism.mapping(),
-    }
-    translation = translate(family.config, source.config, source.architecture, given)
-    check_parallelism(family.weight_map, translation.facts, parallelism)
-    coverage = cover(family.weight_map, translation.facts, source.tensors)
+    check_pipeline(family.model_class, parallelism)
+    if family.model_class.always_parallel_embedding and parallelism.tp_size > 1:
+        parallelism = replace(parallelism, embedding_dim=0)
+    given = _given(family, source.architecture, dtype, parallelism)
+    translation = translate(
+        family.config, family.model_class, source.config, source.architecture, given
+    )
+    coverage = cover(family.weight_map, translation.facts, source.tensors, family.optional_prefix)
+    check_parallelism(coverage.makings, translation.facts, parallelism)
     ranks = _plan_ranks(coverage.makings, translation.facts, parallelism, dtype)
-    plan = ConversionPlan(family, parallelism, dtype, source, translation, coverage, ranks)
+    plan = ConversionPlan(family, parallelism, dtype, source, translation, coverage, ranks, clamp)
     _check_inventory(plan)
     return plan
+
+
+def _given(
+    family: Family, architecture: str, dtype: str, parallelism: Parallelism
+) -> dict[str, Json]:
+    """The keys of config.json that the plan decides."""
+    return {
+        "architecture": family.writes_architecture or architecture,
+        "dtype": dtype,
+        "mapping": parallelism.mapping(),
+        "quantization": dict(NO_QUANTIZATION),
+        "use_parallel_embedding": parallelism.embedding_dim is not None,
+        "embedding_sharding_dim": parallelism.embedding_dim or 0,
+    }
 
 
 def resolve_dtype(recipe_dtype: str, source: SourceCheckpoint) -> str:
@@ -157,7 +184,7 @@ def _plan_ranks(
         chosen = chosen + outside[None] + [item for layer in held for item in layers[layer]]
         chosen += outside["last"] if pp_rank == parallelism.pp_size - 1 else []
         for tp_rank in range(parallelism.tp_size):
-            tensors = [_make(m, held.start, facts, parallelism, tp_rank, dtype) for m in chosen]
+            tensors = [_make(m, held.start, parallelism, tp_rank, dtype) for m in chosen]
             # Wide values first, so that every tensor stays aligned to its own values.
             tensors.sort(key=lambda tensor: -ITEM_BYTES[tensor.dtype])
             ranks.append(RankPlan(rank_file(len(ranks)), tuple(tensors)))
@@ -165,21 +192,17 @@ def _plan_ranks(
 
 
 def _make(
-    making: Making,
-    first_layer: int,
-    facts: Mapping[str, Json],
-    parallelism: Parallelism,
-    tp_rank: int,
-    dtype: str,
+    making: Making, first_layer: int, parallelism: Parallelism, tp_rank: int, dtype: str
 ) -> TargetTensor:
-    """A target tensor of one rank: each part is shared first, then the shares are joined."""
-    rule, layer = making.rule, making.layer
-    shares: list[Expression] = []
-    for part, info in zip(rule.parts, making.sources, strict=True):
-        shares.append(share(info, part.shard, facts, parallelism.tp_size, tp_rank, dtype))
-    expression = shares[0] if len(shares) == 1 else Join(tuple(shares), rule.dim)
+    """A target tensor of one rank."""
+    layer = None if making.layer is None else making.layer - first_layer
     return TargetTensor(
-        fill(rule.target, None if layer is None else layer - first_layer), expression
+        fill(making.rule.target, layer),
+        making.rule.dtype or dtype,
+        target_shape(making, parallelism, tp_rank),
+        making,
+        parallelism,
+        tp_rank,
     )
 
 
@@ -188,7 +211,7 @@ def _check_inventory(plan: ConversionPlan) -> None:
     faults: list[str] = []
     for number, rank in enumerate(plan.ranks):
         made = [(tensor.name, (tensor.dtype, tensor.shape)) for tensor in rank.tensors]
-        expected = expected_inventory(plan.family.inventory, plan.config, number)
+        expected = expected_inventory(plan.family.model_class.parameters, plan.config, number)
         faults += inventory_faults(rank.file, made, expected)
     if faults:
         raise VerificationError(
@@ -201,7 +224,7 @@ def _check_inventory(plan: ConversionPlan) -> None:
 def inventory_faults(
     file: str,
     made: Sequence[tuple[str, tuple[str, tuple[int, ...]]]],
-    expected: Mapping[str, tuple[str, tuple[int, ...]]],
+    expected: Inventory,
 ) -> list[str]:
     """Differences between the tensors of a rank file and what it must hold."""
     found = dict(made)

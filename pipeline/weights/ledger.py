@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.artifact import Json
-from pipeline.weights.coverage import FLOATS
 from pipeline.weights.layout import ConversionPlan
 from pipeline.weights.rules import fill
 
@@ -21,7 +20,12 @@ def ledgers(plan: ConversionPlan) -> dict[str, Json]:
 def count_tensors(plan: ConversionPlan) -> dict[str, int]:
     """How many source tensors are used, cast and dropped."""
     used = {info for making in plan.coverage.makings for info in making.sources}
-    cast = {info.name for info in used if info.dtype != plan.dtype and info.dtype in FLOATS}
+    cast = {
+        info.name
+        for making in plan.coverage.makings
+        for info in making.sources
+        if info.dtype != (making.rule.dtype or plan.dtype)
+    }
     return {"used": len(used), "cast": len(cast), "dropped": len(plan.coverage.dropped)}
 
 
@@ -50,6 +54,8 @@ def _uses(plan: ConversionPlan) -> Iterator[tuple[str, str, list[int]]]:
         first = held[places[0]].start
         target = fill(rule.target, None if layer is None else layer - first)
         tp_ranks = range(parallelism.tp_size)
-        ranks = [parallelism.rank(place, tp_rank) for place in places for tp_rank in tp_ranks]
+        ranks = [
+            parallelism.file_number(place, tp_rank) for place in places for tp_rank in tp_ranks
+        ]
         for info in making.sources:
             yield info.name, target, ranks

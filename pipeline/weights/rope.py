@@ -38,38 +38,89 @@ it ignores without the position type long_rope.
 
 _TYPE_KEYS = ("rope_type", "type")
 _LENGTH_KEY = "original_max_position_embeddings"
+_FRACTION_KEY = "partial_rotary_factor"
 
 
 @dataclass(frozen=True, slots=True)
 class RopeSettings:
-    """`base` is the rotary base; `scaling` the dict to write, None without scaling."""
+    """`base` is the rotary base; `scaling` the dict to write, None without scaling.
+
+    `fraction` is the rotated part of a head.
+    """
 
     base: float
     scaling: dict[str, Json] | None
+    fraction: float
     faults: tuple[str, ...]
+
+
+def keys_of(rule: Rope) -> tuple[str, ...]:
+    """The keys of a source config that the rule reads."""
+    return (*rule.base_keys, *KEYS[1:], *(rule.fraction_keys if rule.fraction else ()))
 
 
 def read_rope(rule: Rope, config: Mapping[str, Json]) -> RopeSettings:
     """Rotary base and scaling; conflicting spellings, unknown types and keys are faults."""
     faults: list[str] = []
+    config = _of_layers(rule, config, faults)
     dicts = {key: config[key] for key in KEYS[1:] if config.get(key) is not None}
     for key in [key for key, value in dicts.items() if not isinstance(value, dict)]:
         faults.append(f"`{key}` is not an object")
         del dicts[key]
     base = _base(rule, config, dicts, faults)
+    fraction = _fraction(rule, config, dicts, faults)
     scalings = {key: _scaling(key, value, faults) for key, value in dicts.items()}
     scaling = next((value for value in scalings.values() if value is not None), None)
     if len({_comparable(value) for value in scalings.values()}) > 1:
         faults.append("`rope_scaling` and `rope_parameters` disagree")
     if scaling is not None:
         scaling = _check_type(rule, config, scaling, faults)
-    return RopeSettings(base, scaling, tuple(faults))
+        if rule.scaling is None:
+            faults.append("a rope scaling, which the target cannot express")
+    return RopeSettings(base, scaling, fraction, tuple(faults))
+
+
+def _of_layers(rule: Rope, config: Mapping[str, Json], faults: list[str]) -> Mapping[str, Json]:
+    """The config as it is for one type of layers; `rope_scaling` is of those with full attention.
+
+    Source: transformers 5 `models/gemma3/configuration_gemma3.py`, convert_rope_params_to_dict.
+    """
+    if rule.layers is None:
+        return config
+    of_layers = {**config}
+    if rule.layers != "full_attention":
+        of_layers["rope_scaling"] = None
+    parameters = config.get("rope_parameters")
+    if parameters is not None:
+        known = isinstance(parameters, dict) and isinstance(parameters.get(rule.layers), dict)
+        if not known:
+            faults.append(f"`rope_parameters` has no object for `{rule.layers}`")
+        of_layers["rope_parameters"] = parameters[rule.layers] if known else None
+    return of_layers
+
+
+def _fraction(
+    rule: Rope, config: Mapping[str, Json], dicts: Mapping[str, Json], faults: list[str]
+) -> float:
+    """The rotated part of a head, from the config or from inside one of the dicts."""
+    given = {f"{key}.{_FRACTION_KEY}": value.get(_FRACTION_KEY) for key, value in dicts.items()}
+    if rule.fraction is not None:
+        given |= {key: config.get(key) for key in rule.fraction_keys}
+    given = {key: value for key, value in given.items() if value is not None}
+    if rule.fraction is None:
+        faults += [f"`{key}` is not 1" for key, value in given.items() if value != 1]
+        return 1.0
+    bad = [key for key, value in given.items() if not _is_positive(value) or value > 1]
+    faults += [f"`{key}` is `{given[key]}`, expected a number above 0, up to 1" for key in bad]
+    if len(set(given.values())) > 1:
+        faults.append(f"{' and '.join(f'`{key}`' for key in given)} disagree")
+    return next(iter(given.values()), rule.default_fraction)
 
 
 def _base(
     rule: Rope, config: Mapping[str, Json], dicts: Mapping[str, Json], faults: list[str]
 ) -> float:
-    given: dict[str, Json] = {"rope_theta": config.get("rope_theta")}
+    given: dict[str, Json] = {key: config.get(key) for key in rule.base_keys}
     given |= {f"{key}.rope_theta": value.get("rope_theta") for key, value in dicts.items()}
     given = {key: value for key, value in given.items() if value is not None}
     found: dict[str, float] = {key: v for key, v in given.items() if _is_positive(v)}
@@ -78,7 +129,9 @@ def _base(
     if len(set(found.values())) > 1:
         shown = " and ".join(f"`{key}` {value}" for key, value in found.items())
         faults.append(f"{shown} disagree")
-    return next(iter(found.values()), rule.default_base)
+    if not given and rule.default_base is None:
+        faults.append(f"`{rule.base_keys[0]}` is missing")
+    return next(iter(found.values()), rule.default_base or 0.0)
 
 
 def _scaling(key: str, value: Mapping[str, Json], faults: list[str]) -> dict[str, Json] | None:
@@ -91,9 +144,7 @@ def _scaling(key: str, value: Mapping[str, Json], faults: list[str]) -> dict[str
     types = {item for _, item in given}
     if len(types) > 1:
         faults.append(f"`{key}.rope_type` and `{key}.type` disagree")
-    if value.get("partial_rotary_factor") not in (None, 1):
-        faults.append(f"`{key}.partial_rotary_factor` is not 1")
-    dropped = {"rope_theta", "partial_rotary_factor"}
+    dropped = {"rope_theta", _FRACTION_KEY}
     dropped |= {name for name in _TYPE_KEYS if value.get(name) is None}
     scaling = {name: item for name, item in value.items() if name not in dropped}
     if types <= {"default"}:
@@ -136,6 +187,9 @@ def _key_faults(kind: str, rope_type: RopeType, scaling: Mapping[str, Json]) -> 
     for name in sorted(given):
         if name not in (*rope_type.required, *rope_type.optional):
             faults.append(f"unknown key `{name}` of `{kind}` rope")
+        elif name in rope_type.lists:
+            if not isinstance(scaling[name], list) or not all(map(_is_value, scaling[name])):
+                faults.append(f"`{name}` of `{kind}` rope is not a list of numbers")
         elif not _is_value(scaling[name]):
             faults.append(f"`{name}` of `{kind}` rope is `{scaling[name]}`, expected a number")
     return faults

@@ -1,13 +1,13 @@
 """The round trip: rank files taken apart again and compared with the source, every byte of both.
 
-Independent of the conversion: what a rank file must hold is `inventory`'s statement, where its
-parts come from is `placement`'s. Only the rule that a source tensor is dropped is taken on trust.
+What a rank file must hold is the model class's statement (`inventory`), not the rules'. Every patch
+of every rank file is compared with its source, and the patches must hold every value of the source:
+then the source can be had back from the rank files, bit by bit, where no cast lost any.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,12 @@ from pipeline.checkpoint.strict_json import listed
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint, open_trtllm_checkpoint, rank_file
 from pipeline.errors import VerificationError
 from pipeline.progress import Progress
+from pipeline.weights.covering import Box, boxes_of, uncovered
 from pipeline.weights.files import open_all
-from pipeline.weights.inventory import expected_inventory, loader_sources
-from pipeline.weights.layout import ConversionPlan, inventory_faults
-from pipeline.weights.parallel import Parallelism
-from pipeline.weights.placement import Misplaced, Piece, place_target, uncovered
+from pipeline.weights.inventory import expected_inventory
+from pipeline.weights.layout import ConversionPlan, TargetTensor, inventory_faults
+from pipeline.weights.patches import matrix
+from pipeline.weights.rules import Product
 from pipeline.weights.stream import MAX_BLOCK_BYTES, MAX_THREADS, check_source
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ _HINT = "do not use this checkpoint; convert again, and report it if it fails ag
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A target tensor and the pieces that fill it."""
+    """A target tensor as it was written, and as it was planned."""
 
     target: TensorInfo
-    pieces: tuple[Piece, ...]
+    planned: TargetTensor
 
 
 def compare(
@@ -68,8 +69,14 @@ def compare(
             hint=_HINT,
         )
     faults = _inventory_faults(plan, checkpoint)
-    placed = list(_place(plan, checkpoint, faults))
-    faults += _coverage_faults(plan, placed)
+    if faults:
+        raise _mismatch(faults)
+    placed = [
+        _Placed(checkpoint.ranks[number][tensor.name], tensor)
+        for number, rank in enumerate(plan.ranks)
+        for tensor in rank.tensors
+    ]
+    faults += _coverage_faults(plan)
     if faults:
         raise _mismatch(faults)
     progress.start("comparing with the source", sum(item.target.num_bytes for item in placed))
@@ -83,60 +90,28 @@ def _inventory_faults(plan: ConversionPlan, checkpoint: TrtllmCheckpoint) -> lis
     faults = []
     for rank, tensors in enumerate(checkpoint.ranks):
         found = [(info.name, (info.dtype, info.shape)) for info in tensors.values()]
-        expected = expected_inventory(plan.family.inventory, checkpoint.config, rank)
+        expected = expected_inventory(plan.family.model_class.parameters, checkpoint.config, rank)
         faults += inventory_faults(rank_file(rank), found, expected)
     return faults
 
 
-def _place(
-    plan: ConversionPlan, checkpoint: TrtllmCheckpoint, faults: list[str]
-) -> Iterator[_Placed]:
-    """Every target tensor with its pieces; the tp ranks of one tensor follow each other."""
-    config = checkpoint.config
-    parallelism = Parallelism(*checkpoint.parallelism)
-    for pp_rank in range(parallelism.pp_size):
-        first_layer = parallelism.layers(pp_rank, config["num_hidden_layers"]).start
-        first_rank = parallelism.rank(pp_rank, 0)
-        for name in checkpoint.ranks[first_rank]:
-            sources = _sources(plan, name, first_layer)
-            unit = config["head_size"] if ".qkv." in name else 1
-            for tp_rank in range(parallelism.tp_size):
-                target = checkpoint.ranks[first_rank + tp_rank].get(name)
-                if target is None:
-                    continue  # already a fault of the inventory
-                try:
-                    found = [plan.source.tensors[source] for source in sources]
-                    pieces = place_target(target, found, tp_rank, parallelism.tp_size, unit)
-                except KeyError as missing:
-                    faults.append(f"`{name}` has no source: `{missing.args[0]}` is not there")
-                except Misplaced as misplaced:
-                    faults.append(f"`{name}` of `{target.file}`: {misplaced}")
-                else:
-                    yield _Placed(target, tuple(pieces))
-
-
-def _sources(plan: ConversionPlan, name: str, first_layer: int) -> tuple[str, ...]:
-    """The loader's sources; without a head of its own, the head is the embedding."""
-    words = plan.family.words
-    sources = loader_sources(name, first_layer, words)
-    is_tied = sources[0] not in plan.source.tensors or sources[0] in plan.coverage.dropped
-    if name == "lm_head.weight" and is_tied:
-        return loader_sources("transformer.vocab_embedding.weight", 0, words)
-    return sources
-
-
-def _coverage_faults(plan: ConversionPlan, placed: list[_Placed]) -> list[str]:
-    """Source bytes that are in no rank file."""
-    held: dict[str, list[Piece]] = {}
-    for item in placed:
-        for piece in item.pieces:
-            if piece.source is not None:
-                held.setdefault(piece.source.name, []).append(piece)
+def _coverage_faults(plan: ConversionPlan) -> list[str]:
+    """Source values that are in no rank file."""
+    held: dict[str, set[Box]] = {}
+    for rank in plan.ranks:
+        for tensor in rank.tensors:
+            for patch in tensor.patches:
+                for info, box in boxes_of(patch):
+                    held.setdefault(info.name, set()).add(box)
     faults = []
     for name, info in plan.source.tensors.items():
-        if name in held:
-            gaps = uncovered(held[name], info)
-            faults += [f"{start}:{stop} of `{name}` is in no rank file" for start, stop in gaps]
+        boxes = held.get(name, set())
+        if name in plan.coverage.unused:
+            start, stop = plan.coverage.unused[name]
+            boxes = boxes | {(start, stop - start, 1, 0, matrix(info.shape)[1])}
+        if boxes:
+            gaps = uncovered(boxes, info.shape)
+            faults += [f"rows {a}:{b} of `{name}` are not whole in the rank files" for a, b in gaps]
         elif name not in plan.coverage.dropped:
             faults.append(f"`{name}` is in no rank file")
     return faults
@@ -150,8 +125,8 @@ def _compare_all(
     progress: Progress,
     max_block_bytes: int,
 ) -> Tally:
-    from pipeline.weights.blocks import Reader
-    from pipeline.weights.comparison import Tally, compare_piece
+    from pipeline.weights.blocks import Reader, Wanted
+    from pipeline.weights.comparison import Tally, compare_patch
 
     threads = min(MAX_THREADS, os.cpu_count() or 1)
     rank_files = [rank.file for rank in plan.ranks]
@@ -164,8 +139,10 @@ def _compare_all(
         def compare_tensor(item: _Placed) -> Tally:
             tally = Tally()
             readers = Reader(targets), Reader(sources)
-            for piece in item.pieces:
-                tally.add(compare_piece(piece, item.target, *readers, max_block_bytes // threads))
+            wanted = Wanted(item.target.dtype, plan.clamp)
+            for patch in item.planned.patches:
+                share = max_block_bytes // threads
+                tally.add(compare_patch(patch, item.target, readers, wanted, share))
             return tally
 
         total = Tally()
@@ -180,20 +157,25 @@ def _compare_all(
 
 
 def _record(plan: ConversionPlan, placed: list[_Placed], tally: Tally) -> dict[str, Json]:
-    used: Mapping[str, TensorInfo] = {
-        piece.source.name: piece.source
-        for item in placed
-        for piece in item.pieces
-        if piece.source is not None
-    }
-    cast = sum(info.dtype != plan.dtype for info in used.values())
+    used: dict[str, TensorInfo] = {}
+    lossy: set[str] = set()
+    changed: set[str] = set()
+    for making in plan.coverage.makings:
+        dtype = making.rule.dtype or plan.dtype
+        is_changed = any(isinstance(p, Product) or p.change for p in making.rule.parts)
+        for info in making.sources:
+            used[info.name] = info
+            lossy |= {info.name} if info.dtype != dtype else set()
+            changed |= {info.name} if is_changed else set()
+    cast = len(lossy - changed)
     return {
         "source_tensors": len(used),
         "source_bytes": sum(info.num_bytes for info in used.values()),
         "target_tensors": len(placed),
         "target_bytes": tally.num_bytes,
-        "exact_tensors": len(used) - cast,
+        "exact_tensors": len(used) - cast - len(changed),
         "cast_tensors": cast,
+        "changed_tensors": len(changed),
         "dropped_tensors": len(plan.coverage.dropped),
         "largest_absolute_error": _error(tally.absolute),
         "largest_relative_error": _error(tally.relative),

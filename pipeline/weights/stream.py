@@ -1,7 +1,7 @@
 """Carries out a conversion plan in bounded memory.
 
-Bytes that pass unchanged are copied inside the kernel; the rest goes through blocks of rows. The
-result is the same to the byte for any block size and any number of threads.
+Bytes that pass unchanged go through small buffers, the rest through blocks of rows. The result is
+the same to the byte for any block size, memory limit and number of threads.
 """
 
 from __future__ import annotations
@@ -9,59 +9,67 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.checkpoint.safetensors_file import TensorInfo, read_header
 from pipeline.checkpoint.trtllm import CONFIG_NAME
-from pipeline.errors import VerificationError
+from pipeline.errors import ResourceError, VerificationError
 from pipeline.progress import Progress
-from pipeline.weights.expressions import Cast, Expression, byte_ranges, leaves, num_bytes
-from pipeline.weights.files import allocate, copy_range, open_all, translated, write_all
+from pipeline.weights.files import allocate, copy_range, open_all, read_into, translated, write_all
 from pipeline.weights.layout import ConversionPlan
+from pipeline.weights.schedule import (
+    Band,
+    Compute,
+    Copy,
+    Step,
+    Work,
+    all_work,
+    fitting_threads,
+    steps,
+)
 
 if TYPE_CHECKING:
-    from pipeline.weights.blocks import Reader
+    from pipeline.weights.blocks import NotFinite, Reader
+
+DEFAULT_MEMORY_BYTES = 256 << 20
+"""What all threads together may hold, beyond the interpreter, its packages and the plan."""
+
+MIN_MEMORY_BYTES = 8 << 20
 
 MAX_BLOCK_BYTES = 8 << 20
 """For all threads together. Larger blocks leave the caches and are slower."""
 
 MAX_THREADS = 4
 
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """An expression's place: a rank file and the first byte in it."""
-
-    file: str
-    offset: int
-    expression: Expression
+_COPY_BYTES = 128 << 10
+"""A thread's buffer: it stays in the processor's own cache, which beats a copy in the kernel."""
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Run:
     """What the threads share. `stop` is set when one of them has failed."""
 
     sources: Mapping[str, int]
     targets: Mapping[str, int]
     progress: Progress
-    lock: threading.Lock
-    stop: threading.Event
-    block_bytes: int
+    steps: Iterator[Step]
+    clamp: bool
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def next_step(self) -> Step | None:
+        """The next step in the order of the source; None at the end, and after a failure."""
+        with self.lock:
+            return None if self.stop.is_set() else next(self.steps, None)
 
     def done(self, amount: int) -> None:
-        """Count bytes as written; the place where a stopped thread leaves."""
-        if self.stop.is_set():
-            raise _Stopped
+        """Count bytes as written."""
         with self.lock:
             self.progress.advance(amount)
-
-
-class _Stopped(Exception):
-    """Another thread has failed, or the user interrupted."""
 
 
 def write_checkpoint(
@@ -71,33 +79,45 @@ def write_checkpoint(
     progress: Progress,
     max_block_bytes: int = MAX_BLOCK_BYTES,
     num_threads: int | None = None,
+    max_memory_bytes: int = DEFAULT_MEMORY_BYTES,
 ) -> None:
     """Write the rank files and, when they are whole, config.json into an empty folder.
 
-    `max_block_bytes` bounds the blocks of all threads together. Raises VerificationError where the
-    source is not what was planned (changed, truncated, values that are not finite where they are
-    cast, a tied tensor that differs), RecipeError where a cast overflows, ResourceError without
-    disk space. What it leaves after an error is not a checkpoint: there is no config.json.
+    `max_memory_bytes` bounds what all threads together hold, beyond the interpreter, its packages
+    and the plan; `max_block_bytes` is how much of it is used where single rows are no larger.
+    Raises VerificationError where the source is not what was planned (changed, truncated, values
+    that are not finite where they are cast, a tied tensor that differs), RecipeError where a cast
+    overflows, ResourceError without disk space, or where the memory is too small for one row. What
+    it leaves after an error is not a checkpoint: there is no config.json.
     """
+    if max_memory_bytes < MIN_MEMORY_BYTES:
+        raise ResourceError(
+            f"conversion cannot work in {max_memory_bytes:,} bytes of memory",
+            hint=f"allow {MIN_MEMORY_BYTES >> 20} MiB or more by `--max-memory`",
+        )
     check_source(plan, source_dir)
+    work = all_work(plan)
     threads = num_threads or min(MAX_THREADS, os.cpu_count() or 1)
-    jobs = list(_jobs(plan))
-    progress.start("writing rank files", sum(rank.num_bytes for rank in plan.ranks))
+    # The rest is for the threads themselves, their buffers, and what the allocator keeps.
+    room = max_memory_bytes * 3 // 4
+    threads = fitting_threads(work, room, threads)
+    block_bytes = max(1, min(max_block_bytes, room) // threads)
+    progress.start("writing rank files", plan.target_bytes)
     with (
         open_all(source_dir, plan.source.weight_files, os.O_RDONLY) as sources,
         open_all(
             out_dir, [rank.file for rank in plan.ranks], os.O_RDWR | os.O_CREAT | os.O_EXCL
         ) as targets,
     ):
-        block_bytes = max(1, max_block_bytes // threads)
-        work = _Work(sources, targets, progress, threading.Lock(), threading.Event(), block_bytes)
-        _check_equal(plan, work)
-        for rank in plan.ranks:
-            with translated(rank.file):
-                allocate(targets[rank.file], rank.num_bytes)
-                write_all(targets[rank.file], memoryview(rank.header), 0)
-            work.done(len(rank.header))
-        _run(jobs, work, threads)
+        order = steps(work, block_bytes, room // 2 // threads)
+        run = _Run(sources, targets, progress, order, plan.clamp)
+        _check_equal(plan, run)
+        _begin_files(plan, work, run)
+        bad_casts = _run_all(run, threads)
+        if bad_casts:
+            from pipeline.weights.cast_faults import cast_error
+
+            raise cast_error(bad_casts, sources, block_bytes)
     text = json.dumps(plan.config, indent=4, ensure_ascii=False) + "\n"
     with translated(CONFIG_NAME):
         (out_dir / CONFIG_NAME).write_text(text, encoding="utf-8")
@@ -105,130 +125,104 @@ def write_checkpoint(
 
 def check_source(plan: ConversionPlan, source_dir: Path) -> None:
     """Raise VerificationError unless the weight files have the headers that were planned with."""
-    for file in plan.source.weight_files:
-        planned = {info.name: info for info in plan.source.tensors.values() if info.file == file}
-        if read_header(source_dir / file, file) != planned:
+    planned: dict[str, dict[str, TensorInfo]] = {file: {} for file in plan.source.weight_files}
+    for info in plan.source.tensors.values():
+        planned[info.file][info.name] = info
+    for file, tensors in planned.items():
+        if read_header(source_dir / file, file) != tensors:
             raise VerificationError(
                 f"the weight file `{file}` is not the one that the conversion was planned for",
                 hint="plan again; the source changed in between",
             )
 
 
-def _jobs(plan: ConversionPlan) -> Iterator[tuple[Write, ...]]:
-    """Writes that share source bytes, in the order of these bytes.
-
-    The tp ranks of one tensor go together: where each takes a column range, a block of whole rows
-    is read once for all of them.
-    """
-    groups: dict[tuple[int, str], list[Write]] = {}
-    for number, rank in enumerate(plan.ranks):
-        for tensor, offset in zip(rank.tensors, rank.offsets(), strict=True):
-            key = (number // plan.parallelism.tp_size, tensor.name)
-            groups.setdefault(key, []).append(Write(rank.file, offset, tensor.expression))
-
-    def first_byte(writes: list[Write]) -> tuple[str, int]:
-        boxes = [leaf.tensor for write in writes for leaf in leaves(write.expression)]
-        return min(((info.file, info.offset) for info in boxes), default=("", 0))
-
-    return (tuple(writes) for writes in sorted(groups.values(), key=first_byte))
+def _begin_files(plan: ConversionPlan, work: Work, run: _Run) -> None:
+    """Give all rank files their size, all zeros, and their headers."""
+    for rank in plan.ranks:
+        with translated(rank.file):
+            allocate(run.targets[rank.file], rank.num_bytes)
+            write_all(run.targets[rank.file], memoryview(rank.header), 0)
+        run.done(len(rank.header))
+    run.done(work.zero_bytes)
 
 
-def _run(jobs: list[tuple[Write, ...]], work: _Work, threads: int) -> None:
-    """Run all jobs. The first failure stops the rest; bad casts are gathered over all of them."""
+def _run_all(run: _Run, threads: int) -> list[NotFinite]:
+    """Carry out all steps. The first failure stops the rest; bad casts are gathered over all."""
+    futures: list[Future[list[NotFinite]]] = []
     with ThreadPoolExecutor(threads, thread_name_prefix="convert") as pool:
-        futures = [pool.submit(_run_job, job, work) for job in jobs]
         try:
+            futures += [pool.submit(_work, run) for _ in range(threads)]
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            # After a failure, and after Ctrl-C, what has not begun never does.
-            for future in futures:
-                future.cancel()
-            if not all(future.done() for future in futures):
-                work.stop.set()
-    ended = [future for future in futures if not future.cancelled()]
-    failures = [error for future in ended if (error := future.exception()) is not None]
-    for error in failures:
-        if not isinstance(error, _Stopped):
-            raise error
-    bad_casts = [cast for future in ended for cast in future.result()]
-    if bad_casts:
-        from pipeline.weights.cast_faults import cast_error
-
-        raise cast_error(bad_casts, work.sources, work.block_bytes)
+            # After Ctrl-C too, what has not begun never does.
+            run.stop.set()
+    return [fault for future in futures for fault in future.result()]
 
 
-def _run_job(writes: tuple[Write, ...], work: _Work) -> list[Cast]:
-    """Make the tensors of a job; returns the casts that met a value that is not finite."""
-    computed = []
+def _work(run: _Run) -> list[NotFinite]:
+    """One thread: takes steps until there are none. Returns casts that are not finite."""
+    buffer = memoryview(bytearray(_COPY_BYTES))
+    compute: Callable[[Compute], NotFinite | None] | None = None
+    bad_casts: list[NotFinite] = []
     try:
-        for write in writes:
-            ranges = byte_ranges(write.expression)
-            if ranges is None:
-                computed.append(write)
+        while (step := run.next_step()) is not None:
+            if isinstance(step, Copy):
+                _copy(step, buffer, run)
                 continue
-            position = write.offset
-            for item in ranges:
-                if item.file is None:
-                    work.done(item.num_bytes)  # the file was made of zeros
-                else:
-                    _copy(item.file, item.offset, write.file, position, item.num_bytes, work)
-                position += item.num_bytes
-        return _compute(computed, work) if computed else []
+            compute = compute or _computer(run)
+            bad_cast = compute(step)
+            if bad_cast is not None:
+                bad_casts.append(bad_cast)
     except BaseException:
-        work.stop.set()
+        run.stop.set()
         raise
+    return bad_casts
 
 
-def _copy(
-    source: str, offset: int, target: str, target_offset: int, count: int, work: _Work
-) -> None:
-    with translated(target):
-        copy_range(
-            work.sources[source],
-            offset,
-            work.targets[target],
-            target_offset,
-            count,
-            source,
-            work.done,
-        )
+def _copy(step: Copy, buffer: memoryview, run: _Run) -> None:
+    targets = [(run.targets[file], offset) for file, offset in step.targets]
+    with translated(step.targets[0][0]):
+        copy_range(run.sources[step.file], step.offset, targets, step.num_bytes, step.file, buffer)
+    run.done(step.num_bytes * len(targets))
 
 
-def _compute(writes: list[Write], work: _Work) -> list[Cast]:
-    """Evaluate expressions of equal shape block by block, side by side."""
-    from pipeline.weights.blocks import NotFinite, Reader, row_cost_bytes
+def _computer(run: _Run) -> Callable[[Compute], NotFinite | None]:
+    """What evaluates blocks of rows, with a memory of its own for what was read last."""
+    from pipeline.weights.blocks import NotFinite, Reader
 
-    reader = Reader(work.sources)
-    rows = writes[0].expression.shape[0]
-    cost = max(row_cost_bytes(write.expression) for write in writes)
-    step = max(1, work.block_bytes // max(cost, 1))
-    for start in range(0, rows, step):
-        stop = min(start + step, rows)
-        for write in writes:
+    reader = Reader(run.sources)
+
+    def compute(step: Compute) -> NotFinite | None:
+        for band in step.bands:
             try:
-                _write_rows(write, start, stop, reader, work)
+                _write_rows(band, step.start, step.stop, reader, run)
             except NotFinite as fault:
-                return [fault.cast]
-    return []
+                return fault
+        return None
+
+    return compute
 
 
-def _write_rows(write: Write, start: int, stop: int, reader: Reader, work: _Work) -> None:
+def _write_rows(band: Band, start: int, stop: int, reader: Reader, run: _Run) -> None:
     import numpy as np
 
-    from pipeline.weights.blocks import evaluate
+    from pipeline.weights.blocks import Wanted, evaluate, evaluate_patch
 
-    values = np.ascontiguousarray(evaluate(write.expression, start, stop, reader))
-    data = memoryview(values.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
-    row_bytes = num_bytes(write.expression) // write.expression.shape[0]
-    with translated(write.file):
-        write_all(work.targets[write.file], data, write.offset + start * row_bytes)
-    work.done(len(data))
+    wanted = Wanted(band.dtype, run.clamp)
+    if len(band.patches) == 1:
+        values = evaluate_patch(band.patches[0].cut(start, stop - start), wanted, reader)
+    else:
+        values = evaluate(band.patches, wanted, start, stop, reader)
+    data = memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+    with translated(band.file):
+        write_all(run.targets[band.file], data, band.offset + start * band.row_bytes)
+    run.done(len(data))
 
 
-def _check_equal(plan: ConversionPlan, work: _Work) -> None:
+def _check_equal(plan: ConversionPlan, run: _Run) -> None:
     """Tensors that were dropped because they repeat another must do so to the byte."""
     for dropped, other in plan.coverage.equal:
-        if not _same_bytes(dropped, other, work):
+        if not _same_bytes(dropped, other, run):
             raise VerificationError(
                 f"`{dropped.name}` differs from `{other.name}`, but `config.json` of the source "
                 "ties them",
@@ -236,17 +230,14 @@ def _check_equal(plan: ConversionPlan, work: _Work) -> None:
             )
 
 
-def _same_bytes(one: TensorInfo, other: TensorInfo, work: _Work) -> bool:
-    from pipeline.weights.files import read_into
-
-    step = 4 << 20
-    buffers = [memoryview(bytearray(step)) for _ in (one, other)]
-    for begin in range(0, one.num_bytes, step):
-        count = min(step, one.num_bytes - begin)
+def _same_bytes(one: TensorInfo, other: TensorInfo, run: _Run) -> bool:
+    buffers = [memoryview(bytearray(_COPY_BYTES)) for _ in (one, other)]
+    for begin in range(0, one.num_bytes, _COPY_BYTES):
+        count = min(_COPY_BYTES, one.num_bytes - begin)
         parts = [buffer[:count] for buffer in buffers]
         for info, part in zip((one, other), parts, strict=True):
             with translated(info.file):
-                read_into(work.sources[info.file], part, info.offset + begin, info.file)
+                read_into(run.sources[info.file], part, info.offset + begin, info.file)
         if parts[0] != parts[1]:
             return False
     return True

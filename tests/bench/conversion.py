@@ -1,104 +1,129 @@
-"""Conversion against `cp` of the same bytes: whole processes in turn, wall time and peak memory."""
+"""Conversion against `cp` and against loading the whole model: processes in turn, side by side."""
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
-from pipeline.checkpoint.safetensors_file import encode_header
-from tests.tiny import shapes
-
-ROUNDS = 3
-CASES = (("tp 1", 1, "bfloat16"), ("tp 8", 8, "bfloat16"), ("tp 1, cast", 1, "float16"))
-CHILD = """\
-import sys
-from pathlib import Path
-from pipeline.checkpoint.huggingface import open_source_checkpoint
+from pipeline.errors import RecipeError
 from pipeline.families import find_family
-from pipeline.progress import Silent
-from pipeline.weights.layout import plan_conversion
-from pipeline.weights.parallel import Parallelism
-from pipeline.weights.stream import write_checkpoint
-source, out, tp_size, dtype = sys.argv[1:]
-checkpoint = open_source_checkpoint(Path(source))
-family = find_family(checkpoint.architecture)
-plan = plan_conversion(checkpoint, family, Parallelism(int(tp_size), 1), dtype)
-write_checkpoint(plan, Path(source), Path(out), Silent())
-status = Path("/proc/self/status").read_text()
-print(status.partition("VmHWM:")[2].split()[0])
-"""
+from tests.bench.children import CONVERT, LOAD_ALL, measured, timed, torch_python
+from tests.bench.sources import MIXTRAL, SMALL, of_size, write_source
+
+Pair = TypeVar("Pair")
+
+ROUNDS = 5
+LOAD_ALL_ROUNDS = 2
 
 
-def write_source(folder: Path, size_bytes: int) -> None:
-    """A Llama of about this size, 2048 wide, random bf16 weights, one file."""
-    layer_bytes = 2 * (2048 * (2048 * 2 + 512 * 2) + 3 * 2048 * 5632)
-    config = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": 32000,
-        "hidden_size": 2048,
-        "intermediate_size": 5632,
-        "num_hidden_layers": max(1, (size_bytes - 4 * 32000 * 2048) // layer_bytes),
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 64,
-        "max_position_embeddings": 2048,
-        "rms_norm_eps": 1e-5,
-        "rope_theta": 10000.0,
-        "hidden_act": "silu",
-        "torch_dtype": "bfloat16",
-        "tie_word_embeddings": False,
-    }
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
-    named = shapes(config)
-    with (folder / "model.safetensors").open("wb") as stream:
-        stream.write(encode_header([(n, "bfloat16", s) for n, s in named.items()], {}))
-        for shape in named.values():
-            count = 2
-            for dim in shape:
-                count *= dim
-            # Small finite values: the high byte of a bf16 stays below infinity's exponent.
-            block = bytes(b if i % 2 == 0 else b % 0x40 for i, b in enumerate(os.urandom(4096)))
-            stream.write((block * (count // 4096 + 1))[:count])
+@dataclass(frozen=True)
+class Case:
+    """A conversion to measure."""
+
+    title: str
+    config: dict[str, Any]
+    tp_size: int
+    dtype: str
 
 
-def timed(command: list[str]) -> tuple[float, str]:
-    """Wall seconds of a child, and what it printed."""
-    began = time.monotonic()
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return time.monotonic() - began, done.stdout
+CASES = (
+    Case("tp 1", SMALL, 1, "bfloat16"),
+    Case("tp 8", SMALL, 8, "bfloat16"),
+    Case("tp 1, bf16 to fp16", SMALL, 1, "float16"),
+    Case("64 experts, tp 1", MIXTRAL, 1, "bfloat16"),
+    Case("64 experts, tp 8", MIXTRAL, 8, "bfloat16"),
+)
+
+
+@dataclass
+class Times:
+    """Wall seconds by round: ours, `cp` of the source, and loading everything."""
+
+    ours: list[float] = field(default_factory=list)
+    cp: list[float] = field(default_factory=list)
+    load_all: list[float] = field(default_factory=list)
+    growth: float = 1.0
+    peak_mb: float = 0.0
+    load_all_peak_mb: float = 0.0
+
+
+def is_supported(config: dict[str, Any]) -> bool:
+    """Whether there is a family for it; without one the case is left out."""
+    try:
+        find_family(config["architectures"][0])
+    except RecipeError:
+        return False
+    return True
 
 
 def measure(folder: Path, size_bytes: int) -> Iterator[str]:
-    """One line per case: median ratio of wall times, A B A B, and our peak memory."""
+    """One line per case: ratios of wall times, and peak memory."""
+    python = torch_python()
+    yield f"conversion of about {size_bytes / 1e9:.2f} GB, {ROUNDS} rounds, medians of ratios"
+    if python is None:
+        yield "  loading everything: skipped, no torch and transformers (name one by BENCH_PYTHON)"
     source = folder / "source"
-    write_source(source, size_bytes)
-    weights = source / "model.safetensors"
-    yield f"conversion of {weights.stat().st_size / 1e9:.2f} GB, {ROUNDS} rounds, against cp"
-    for title, tp_size, dtype in CASES:
-        ratios, peaks = [], []
-        for number in range(ROUNDS + 1):  # the first round warms the page cache
-            out, copy = folder / "out", folder / "copy.safetensors"
-            out.mkdir()
-            arguments = [str(source), str(out), str(tp_size), dtype]
-            # The kernel's count for a child begins with its parent's: it tells its own peak.
-            ours, peak_kib = timed([sys.executable, "-c", CHILD, *arguments])
-            shutil.rmtree(out)
-            theirs, _ = timed(["cp", str(weights), str(copy)])
-            copy.unlink()
-            if number:
-                ratios.append(ours / theirs)
-                peaks.append(int(peak_kib) / 1024)
-        yield (
-            f"  {title:<11} {statistics.median(ratios):.2f} x cp "
-            f"({min(ratios):.2f} to {max(ratios):.2f}), peak {max(peaks):.0f} MB"
-        )
-    shutil.rmtree(source)
+    written: dict[str, Any] | None = None
+    for case in CASES:
+        if not is_supported(case.config):
+            yield f"  {case.title:<19} left out: no family for {case.config['architectures'][0]}"
+            continue
+        if written is not case.config:
+            shutil.rmtree(source, ignore_errors=True)
+            write_source(source, of_size(case.config, size_bytes))
+            written = case.config
+        yield _told(case, _run(case, source, folder, python))
+    shutil.rmtree(source, ignore_errors=True)
+
+
+def _run(case: Case, source: Path, folder: Path, python: str | None) -> Times:
+    times = Times()
+    out, copy = folder / "out", folder / "copy"
+    given = [str(source), str(out), str(case.tp_size), case.dtype]
+    for number in range(ROUNDS + 1):  # the first round warms the page cache
+        ours, peak_mb = _fresh(out, lambda: measured(CONVERT, *given), keep=True)
+        times.growth = _num_bytes(out) / _num_bytes(source)
+        # Never two copies at once: the kernel would begin to wait for the disk.
+        shutil.rmtree(out)
+        cp, _ = _fresh(copy, lambda: timed(["cp", "-r", f"{source}/.", str(copy)]))
+        if number == 0:
+            continue
+        times.ours.append(ours)
+        times.cp.append(cp)
+        times.peak_mb = max(times.peak_mb, peak_mb)
+        if python is not None and number <= LOAD_ALL_ROUNDS:
+            seconds, peak_mb = _fresh(out, lambda: measured(LOAD_ALL, *given, python=python))
+            times.load_all.append(seconds)
+            times.load_all_peak_mb = max(times.load_all_peak_mb, peak_mb)
+    return times
+
+
+def _fresh(folder: Path, action: Callable[[], Pair], *, keep: bool = False) -> Pair:
+    """Do it with an empty folder, which is taken away again."""
+    folder.mkdir()
+    result = action()
+    if not keep:
+        shutil.rmtree(folder)
+    return result
+
+
+def _num_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _told(case: Case, times: Times) -> str:
+    ratios = [ours / cp for ours, cp in zip(times.ours, times.cp, strict=True)]
+    ratio = statistics.median(ratios)
+    line = (
+        f"  {case.title:<19} {ratio:.2f} x cp of the source ({min(ratios):.2f} to "
+        f"{max(ratios):.2f}), by bytes written {ratio / times.growth:.2f}, "
+        f"peak {times.peak_mb:.0f} MB"
+    )
+    if times.load_all:
+        share = statistics.median(times.ours) / statistics.median(times.load_all)
+        line += f"; {share:.2f} x loading everything, whose peak is {times.load_all_peak_mb:.0f} MB"
+    return line

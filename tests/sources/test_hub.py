@@ -268,14 +268,17 @@ def test_headers_come_from_the_cache_where_it_has_them(
     assert len(hub.paths("cdn")) == asked
 
 
-def test_remote_code_is_refused(
-    hub: HubEmulator, open_repo: Opener, files: dict[str, bytes]
+def test_code_is_never_fetched(
+    hub: HubEmulator, open_repo: Opener, files: dict[str, bytes], out: Path
 ) -> None:
     config = {"architectures": ["X"], "auto_map": {"AutoModelForCausalLM": "modeling_tiny.X"}}
-    hub.add(REPO, {**files, "config.json": json.dumps(config).encode()})
-    with pytest.raises(RecipeError, match="never executed"):
-        open_repo().checkpoint()
-    assert not [path for path in hub.paths() if ".py" in path]
+    code = {"modeling_tiny.py": b"raise SystemExit(99)"}
+    hub.add(REPO, {**files, **code, "config.json": json.dumps(config).encode()})
+    opened = open_repo()
+    opened.checkpoint()
+    opened.fetch(out, Silent())
+    assert not [path for path in hub.paths() if path.endswith(".py")]
+    assert not list(out.glob("*.py"))
 
 
 def test_pickle_only_is_refused(hub: HubEmulator, open_repo: Opener) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -152,15 +151,6 @@ def test_no_such_folder(where: str, state: str, open_folder: Opener, tmp_path: P
     with pytest.raises(RecipeError, match=f"`{where}`.*{state}") as caught:
         open_folder(where)
     assert "relative to the recipe" in (caught.value.hint or "")
-
-
-@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
-def test_remote_code_is_refused(name: str, open_folder: Opener, folder: Path) -> None:
-    document = {"architectures": ["X"], "auto_map": {"AutoModelForCausalLM": "modeling_tiny.X"}}
-    (folder / name).write_text(json.dumps(document))
-    with pytest.raises(RecipeError, match="never executed") as caught:
-        open_folder().checkpoint()
-    assert name in caught.value.facts[0]
 
 
 def test_lfs_pointers_are_recognised(open_folder: Opener, folder: Path) -> None:

@@ -44,6 +44,14 @@ def read_ranks(folder: Path) -> list[dict[str, np.ndarray[Any, Any]]]:
     return [load_file(folder / f"rank{number}.safetensors") for number in range(count)]
 
 
+def load_all(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """All tensors of a source folder."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        arrays |= load_file(path)
+    return arrays
+
+
 def assert_as_oracle(
     folder: Path,
     arrays: Mapping[str, np.ndarray[Any, Any]],

@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.checkpoint.huggingface import SourceCheckpoint, open_source_checkpoint
 from pipeline.checkpoint.safetensors_file import TensorInfo, parse_header
-from pipeline.errors import RecipeError, VerificationError
+from pipeline.errors import RecipeError, UsageError, VerificationError
 from pipeline.families import find_family
-from pipeline.weights.expressions import explain
+from pipeline.weights.explanation import explanation
 from pipeline.weights.layout import plan_conversion, resolve_dtype
 from pipeline.weights.ledger import count_tensors, ledgers
 from pipeline.weights.parallel import Parallelism
@@ -186,15 +186,21 @@ def test_a_layout_that_does_not_fit(tp_size: int, pp_size: int, message: str, so
 
 def test_a_target_can_be_explained(source: Path) -> None:
     made = plan(source, 2, 1, "float16")
-    rank = {tensor.name: tensor.expression for tensor in made.ranks[1].tensors}
-    file = made.source.tensors["model.layers.0.self_attn.o_proj.weight"].file
-    assert explain(rank["transformer.layers.0.attention.dense.weight"]) == [
-        "cast to float16",
-        f"  `model.layers.0.self_attn.o_proj.weight`[:, 48:96] of `{file}`, bfloat16 [48, 48]",
-    ]
-    lines = explain(rank["lm_head.weight"])
-    assert lines[0] == "joined on dim 0, float16 [57, 48]"
-    assert lines[-1] == "  zeros, float16 [1, 48]"
+    info = made.source.tensors["model.layers.0.self_attn.o_proj.weight"]
+    both = explanation(made, "transformer.layers.0.attention.dense.weight")
+    assert [rank["file"] for rank in both] == ["rank0.safetensors", "rank1.safetensors"]
+    where = f"bytes {info.offset + 2 * 48}:{info.offset + 2 * 48 * 96} of {info.file}"
+    assert both[1] == {
+        "file": "rank1.safetensors",
+        "dtype": "float16",
+        "shape": [48, 48],
+        "made": [f"[0:48, 0:48] = `{info.name}`[0:48, 48:96] ({where}), bfloat16 to float16"],
+    }
+    lines = explanation(made, "lm_head.weight")[1]["made"]
+    assert lines[-1] == "[56:57, 0:48] = zeros"
+    with pytest.raises(UsageError, match="no rank file holds `lm_head`") as caught:
+        explanation(made, "lm_head")
+    assert caught.value.facts == ("nearest: `lm_head.weight`",)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def read(**config: Any) -> RopeSettings:
 )
 def test_what_is_read(config: dict[str, Any], base: float, scaling: Any) -> None:
     settings = read(**config)
-    assert settings == RopeSettings(base, scaling, ())
+    assert settings == RopeSettings(base, scaling, 1.0, ())
 
 
 def test_both_spellings_may_stand_together_if_they_agree() -> None:

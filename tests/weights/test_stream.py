@@ -199,40 +199,12 @@ def test_progress_counts_every_byte_once(source: Path, tmp_path: Path) -> None:
         assert progress.done == progress.total == made.target_bytes
 
 
-@pytest.fixture(params=[errno.EXDEV, errno.ENOSYS, 0], ids=["EXDEV", "ENOSYS", "copies nothing"])
-def without_kernel_copy(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> list[int]:
-    """The kernel refuses to copy between files, or copies nothing."""
-    calls: list[int] = []
-
-    def refuse(*arguments: int) -> int:
-        calls.append(arguments[2])
-        if request.param:
-            raise OSError(request.param, os.strerror(request.param))
-        return 0
-
-    monkeypatch.setattr(os, "copy_file_range", refuse)
-    return calls
-
-
-def test_without_kernel_copies_the_bytes_are_the_same(
-    without_kernel_copy: list[int], source: Path, tmp_path: Path
-) -> None:
-    out = convert(plan(source, 2), source, tmp_path / "out")
-    assert without_kernel_copy
-    assert_as_oracle(out, tiny.tensors(), tiny.CONFIG, 2, 1, "bfloat16")
-
-
 def test_short_reads_and_writes_are_continued(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, write, copy = os.preadv, os.pwrite, os.copy_file_range
+    read, write = os.preadv, os.pwrite
     monkeypatch.setattr(os, "preadv", lambda fd, parts, at: read(fd, [parts[0][:13]], at))
     monkeypatch.setattr(os, "pwrite", lambda fd, data, at: write(fd, data[:11], at))
-    monkeypatch.setattr(
-        os, "copy_file_range", lambda a, b, count, i, j: copy(a, b, min(count, 101), i, j)
-    )
     for number, dtype in enumerate(["bfloat16", "float32"]):
         out = convert(plan(source, 2, 1, dtype), source, tmp_path / f"out{number}")
         assert_as_oracle(out, tiny.tensors(), tiny.CONFIG, 2, 1, dtype)
@@ -306,7 +278,7 @@ def full_disk(*_: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize("call", ["posix_fallocate", "pwrite", "copy_file_range"])
+@pytest.mark.parametrize("call", ["posix_fallocate", "pwrite"])
 def test_a_full_disk_is_told_as_such(
     call: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
