@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import subprocess
 import sys
@@ -11,8 +12,9 @@ import pytest
 
 from pipeline.errors import PipelineError, RecipeError
 from pipeline.families import all_families, by_architecture, find_family
+from pipeline.weights.config_rules import Computed, Copy, Rope
 from pipeline.weights.family import Family
-from pipeline.weights.rules import Drop, is_per_layer
+from pipeline.weights.rules import Drop
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -26,15 +28,42 @@ def test_every_file_of_the_folder_is_a_family() -> None:
 @pytest.mark.parametrize("family", all_families(), ids=lambda family: family.name)
 def test_rules_are_well_formed(family: Family) -> None:
     assert family.architectures
+    assert set(family.aliases) <= set(family.architectures)
     for rule in family.weight_map:
         if isinstance(rule, Drop):
             assert rule.because
             continue
-        for part in rule.parts:
-            assert ("{layer}" in part.source) == is_per_layer(rule)
+        assert (rule.on is None) == rule.is_per_layer
+        for part in rule.sources:
+            assert ("{layer}" in part.source) == rule.is_per_layer
+            assert not ("{expert}" in part.source and rule.experts is None)
             assert part.shape
-            assert part.shard is None or part.shard.dim < len(part.shape)
-        assert (rule.on is None) == is_per_layer(rule)
+            assert all(shard.dim < 2 for shard in part.shards)
+
+
+@pytest.mark.parametrize("family", all_families(), ids=lambda family: family.name)
+def test_a_family_is_data(family: Family) -> None:
+    """Definitions, and functions that build rules; nothing that runs in a conversion."""
+    path = ROOT / "pipeline" / "families" / f"{family.name}.py"
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree)
+    allowed = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.Expr, ast.FunctionDef)
+    assert all(isinstance(node, allowed) for node in tree.body)
+    modules = {node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)}
+    ours = {module for module in modules if module.startswith("pipeline.")}
+    assert all(module.split(".")[1] in ("model_classes", "weights") for module in ours)
+
+
+@pytest.mark.parametrize("family", all_families(), ids=lambda family: family.name)
+def test_every_key_that_a_family_writes_is_one_of_its_class(family: Family) -> None:
+    for rule in family.config:
+        if isinstance(rule, Copy | Computed) and not rule.written:
+            continue
+        targets = {getattr(rule, name, None) for name in ("target", "base", "scaling", "fraction")}
+        if isinstance(rule, Rope) and not rule.written:
+            targets = set()
+        for target in targets - {None}:
+            assert str(target).partition(".")[0] in family.model_class.keys
 
 
 @pytest.mark.parametrize("family", all_families(), ids=lambda family: family.name)
@@ -63,7 +92,7 @@ def test_a_digest_is_the_same_in_another_process() -> None:
 def test_two_families_cannot_claim_one_architecture() -> None:
     first = all_families()[0]
     other = dataclasses.replace(first, name="other")
-    with pytest.raises(PipelineError, match="both claim `LlamaForCausalLM`"):
+    with pytest.raises(PipelineError, match=f"both claim `{first.architectures[0]}`"):
         by_architecture([first, other])
 
 
@@ -72,7 +101,7 @@ def test_two_families_cannot_claim_one_architecture() -> None:
     [
         ("LLaMAForCausalLM", "TensorRT-LLM 1.2 has no class for it either"),
         ("GptOssForCausalLM", "TensorRT-LLM 1.2 has no class for it either"),
-        ("Qwen3ForCausalLM", "TensorRT-LLM 1.2 has a class for it, but there is no family file"),
+        ("ArcticForCausalLM", "TensorRT-LLM 1.2 has a class for it, but there is no family file"),
         ("x\x1b[2J", r"`x\x1b[2J` is not supported"),
     ],
 )
