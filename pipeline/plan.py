@@ -13,14 +13,17 @@ from pipeline.errors import MachineError, PipelineError, PlanRefused, Problem
 from pipeline.families import Family, find_family
 from pipeline.hardware import Hardware
 from pipeline.recipe.load import LoadedRecipe
-from pipeline.recipe.schema import Recipe
+from pipeline.recipe.schema import Checkpoint, Recipe
 from pipeline.sources import HubSource, LocalSource, open_source
 from pipeline.sources.digest_memory import DigestMemory
+from pipeline.sources.selection import TOKENIZER_CONFIG_NAME, remote_code_references
 from pipeline.weights.layout import ConversionPlan, plan_conversion, resolve_dtype
 from pipeline.weights.parallel import Parallelism
 
-CONVERT_MEMORY_BYTES = 350 << 20
-"""What converting needs at any model size: the interpreter and its blocks."""
+INTERPRETER_BYTES = 100 << 20
+"""What converting takes at any model size, beside what `max_memory_bytes` allows."""
+
+DEFAULT_MAX_MEMORY_BYTES = 256_000_000
 
 SMOKE_MEMORY_BYTES = 700 << 20
 """The tokenizer's and the runtime's own, beside the weights."""
@@ -51,6 +54,7 @@ class Plan:
     executor_reason: str | None
     hardware: Hardware
     needs: Mapping[str, Need]
+    max_memory_bytes: int
     problems: tuple[Problem, ...]
 
 
@@ -60,23 +64,27 @@ def resolve(
     memory: DigestMemory,
     hardware: Hardware,
     offline: bool = False,
+    max_memory_bytes: int = DEFAULT_MAX_MEMORY_BYTES,
 ) -> Plan:
     """Resolve a recipe: source, family, layout, engine; find what would fail.
 
     Problems that leave the plan whole are listed in it. Raises PlanRefused with all that was found
     where no conversion is possible, and RemoteError or RecipeError where the source cannot be
     read. No weight is read: digests of a local source that was never hashed stay unknown.
+    `max_memory_bytes` is what converting may use beyond the interpreter; no result depends on it.
     """
     recipe = loaded.recipe
     source = open_source(recipe.source, loaded.base_dir, memory, offline=offline)
     checkpoint = source.checkpoint()
     engine = find_engine(recipe.engine.backend)
-    parallelism = Parallelism(recipe.checkpoint.tp_size, recipe.checkpoint.pp_size)
+    parallelism = _parallelism(recipe.checkpoint)
     unavailable = _unavailable(engine)
     try:
         family = find_family(checkpoint.architecture)
         dtype = resolve_dtype(recipe.checkpoint.dtype, checkpoint)
-        conversion = plan_conversion(checkpoint, family, parallelism, dtype)
+        conversion = plan_conversion(
+            checkpoint, family, parallelism, dtype, recipe.checkpoint.clamp
+        )
     except PipelineError as error:
         raise PlanRefused([Problem.of("convert", error), *unavailable]) from None
     reason = engine.why_not_runnable(recipe.engine, hardware)
@@ -84,6 +92,7 @@ def resolve(
         *unavailable,
         *engine.problems(conversion.config, recipe.engine, hardware),
         *_window_problems(family, checkpoint, recipe),
+        *_tokenizer_problems(source),
         *_smoke_problems(recipe, reason),
     ]
     return Plan(
@@ -99,8 +108,23 @@ def resolve(
         executor="engine" if reason is None else "onnxruntime",
         executor_reason=reason,
         hardware=hardware,
-        needs=_needs(source, conversion, engine, recipe, dtype),
+        needs=_needs(source, conversion, engine, recipe, max_memory_bytes),
+        max_memory_bytes=max_memory_bytes,
         problems=tuple(problems),
+    )
+
+
+def _parallelism(checkpoint: Checkpoint) -> Parallelism:
+    """The recipe's sizes; the schema has checked them against each other."""
+    return Parallelism(
+        checkpoint.tp_size,
+        checkpoint.pp_size,
+        checkpoint.cp_size,
+        moe_tp_size=checkpoint.moe_tp_size or 0,
+        moe_ep_size=checkpoint.moe_ep_size or 0,
+        embedding_dim=checkpoint.embedding_sharding_dim
+        if checkpoint.use_parallel_embedding
+        else None,
     )
 
 
@@ -138,6 +162,28 @@ def _window_problems(family: Family, checkpoint: SourceCheckpoint, recipe: Recip
     ]
 
 
+def _tokenizer_problems(source: LocalSource | HubSource) -> list[Problem]:
+    """A tokenizer that is Python code of the source cannot be had: the code is never executed.
+
+    (What code a `config.json` points to is the family's to judge, see `general_keys`.)
+    """
+    if source.listing.find(TOKENIZER_CONFIG_NAME) is None:
+        return []
+    texts = {TOKENIZER_CONFIG_NAME: source.read_text(TOKENIZER_CONFIG_NAME)}
+    references = remote_code_references(texts)
+    if not references:
+        return []
+    return [
+        Problem(
+            "smoke",
+            "the tokenizer needs Python code of the source, which is never executed",
+            facts=tuple(references),
+            hint="`trtllm-pack convert` works without a tokenizer; for a release, point `source` "
+            "to a copy whose tokenizer transformers loads by itself",
+        )
+    ]
+
+
 def _smoke_problems(recipe: Recipe, reason: str | None) -> list[Problem]:
     """The smoke test must be executable as the recipe wants it."""
     problems = []
@@ -169,17 +215,18 @@ def _needs(
     conversion: ConversionPlan,
     engine: Engine,
     recipe: Recipe,
-    dtype: str,
+    max_memory_bytes: int,
 ) -> dict[str, Need]:
     """Disk and memory that each stage takes, from sizes that are known before any work."""
     estimate = engine.estimate(conversion.config, recipe.engine, conversion.target_bytes)
     engine_bytes = estimate["disk_bytes"]
-    float32_bytes = conversion.target_bytes * 4 // ITEM_BYTES[dtype]
+    float32_bytes = conversion.target_bytes * 4 // ITEM_BYTES[conversion.dtype]
+    converting = INTERPRETER_BYTES + max_memory_bytes
     tar_bytes = engine_bytes if "tar" in recipe.package.formats else 0
     return {
         "download": Need(disk_bytes=source.listing.total_bytes),
-        "convert": Need(conversion.target_bytes, CONVERT_MEMORY_BYTES),
-        "verify": Need(memory_bytes=CONVERT_MEMORY_BYTES),
+        "convert": Need(conversion.target_bytes, converting),
+        "verify": Need(memory_bytes=converting),
         "build": Need(engine_bytes, estimate["memory_bytes"]),
         # Executed on the CPU in the worst case: all weights in float32.
         "smoke": Need(memory_bytes=SMOKE_MEMORY_BYTES + float32_bytes),

@@ -98,7 +98,8 @@ class PlainLines:
         if now - self._last_s < LINE_INTERVAL_S:
             return
         self._last_s = now
-        left = f", {(total - done) / rate:.0f} s left" if rate > 0 and total > done else ""
+        seconds = seconds_left(done, total, rate)
+        left = "" if seconds is None else f", {speed(rate, unit)}, {seconds:.0f} s left"
         share = f"{100 * done // total}% of " if total else ""
         self._line(f"{stage:<9} {task}: {share}{total:,} {unit}{left}")
 
@@ -131,8 +132,16 @@ class EventLines:
         if now - self._last_s < 1.0 and done < total:
             return
         self._last_s = now
+        left = seconds_left(done, total, rate)
         self._event(
-            event="progress", stage=stage, task=task, done=done, total=total, unit=unit, rate=rate
+            event="progress",
+            stage=stage,
+            task=task,
+            done=done,
+            total=total,
+            unit=unit,
+            rate=round(rate, 1),
+            seconds_left=None if left is None else round(left, 1),
         )
 
     def note(self, stage: str, message: str) -> None:
@@ -150,7 +159,7 @@ class EventLines:
     def close(self) -> None:
         pass
 
-    def _event(self, **event: str | float | bool) -> None:
+    def _event(self, **event: str | float | bool | None) -> None:
         self._say(json.dumps(event, ensure_ascii=False))
 
 
@@ -169,16 +178,20 @@ class TerminalBars:
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
         )
         self._bars = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._id = self._bars.add_task(f"{stage:<9}", total=None)
+        self._id = self._bars.add_task(f"{stage:<9}", total=None, speed="")
         self._bars.start()
 
     def task(self, stage: str, task: str, done: int, total: int, unit: str, rate: float) -> None:
         if self._bars is not None and self._id is not None:
             description = f"{stage:<9} {task}"
-            self._bars.update(self._id, description=description, completed=done, total=total)
+            told = speed(rate, unit)
+            self._bars.update(
+                self._id, description=description, completed=done, total=total, speed=told
+            )
 
     def note(self, stage: str, message: str) -> None:
         if self._bars is not None:
@@ -192,6 +205,16 @@ class TerminalBars:
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+
+
+def seconds_left(done: int, total: int, rate: float) -> float | None:
+    """How long the rest takes at this rate; None where that is not known, or nothing is left."""
+    return (total - done) / rate if rate > 0 and total > done else None
+
+
+def speed(rate: float, unit: str) -> str:
+    """A rate, for people."""
+    return f"{rate / 1e6:,.1f} MB/s" if unit == "bytes" else f"{rate:,.0f} {unit}/s"
 
 
 def outcome(result: StageResult) -> str:

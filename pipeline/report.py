@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.artifact import Artifact, Json
@@ -45,8 +46,7 @@ def plan_document(
             "architecture": plan.checkpoint.architecture,
             "family": plan.family.name,
             "dtype": plan.dtype,
-            "tp_size": plan.parallelism.tp_size,
-            "pp_size": plan.parallelism.pp_size,
+            **asdict(conversion.parallelism),
             "source_bytes": conversion.source_bytes,
             "target_bytes": conversion.target_bytes,
             "rank_bytes": [rank.num_bytes for rank in conversion.ranks],
@@ -186,6 +186,15 @@ def run_text(results: Sequence[StageResult], artifact: Artifact, placed: Path | 
     else:
         parts.append(f"{artifact.manifest.stage}  {where}")
     return "\n".join(parts)
+
+
+def explanation_text(ranks: Sequence[Json]) -> str:
+    """How each rank makes a tensor, for people."""
+    lines = []
+    for rank in ranks:
+        lines.append(f"{rank['file']}  {rank['dtype']} {rank['shape']}")
+        lines += [f"  {line}" for line in rank["made"]]
+    return "\n".join(lines)
 
 
 def generation_lines(record: Json) -> list[str]:

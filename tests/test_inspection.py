@@ -109,13 +109,14 @@ def test_a_trtllm_checkpoint(checkpoint: Path) -> None:
     assert (
         shown(checkpoint)
         == """\
-path          checkpoint
-kind          TensorRT-LLM checkpoint
-architecture  LlamaForCausalLM
-dtype         bfloat16
-quantization  none
-tp size       2
-pp size       1
+path                checkpoint
+kind                TensorRT-LLM checkpoint
+architecture        LlamaForCausalLM
+dtype               bfloat16
+quantization        none
+tp size             2
+pp size             1
+parallel embedding  no
 
 model
   hidden size      40

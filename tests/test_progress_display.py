@@ -46,15 +46,15 @@ def test_plain_lines_tell_share_and_time_left(clock: list[float], result: StageR
     said: list[str] = []
     observer = Observing(PlainLines(said.append, quiet=False))
     progress = observer.stage_started(STAGE, "ab" * 32)
-    progress.start("writing", 1000)
+    progress.start("writing", 1_000_000_000)
     for _ in range(4):
         clock[0] += 2
-        progress.advance(100)
+        progress.advance(100_000_000)
     progress.note("a note")
     observer.stage_finished(result)
     assert said == [
         "convert   abababababab ...",
-        "convert   writing: 30% of 1,000 bytes, 14 s left",
+        "convert   writing: 30% of 1,000,000,000 bytes, 50.0 MB/s, 14 s left",
         "convert   a note",
         "convert   1.2 s   a checkpoint",
     ]

@@ -30,6 +30,24 @@ LockTimeoutOpt = Annotated[
     float,
     typer.Option("--lock-timeout", help="Seconds to wait for a process that makes the same."),
 ]
+MaxMemoryOpt = Annotated[
+    int,
+    typer.Option(
+        "--max-memory",
+        min=1,
+        metavar="MB",
+        help="Memory that converting may use beyond the interpreter's own, in MB.",
+    ),
+]
+DEFAULT_MAX_MEMORY_MB = 256
+ExplainOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--explain",
+        metavar="TENSOR",
+        help="Convert nothing; print from which source bytes each rank makes this tensor.",
+    ),
+]
 JsonOpt = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 DebugOpt = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]

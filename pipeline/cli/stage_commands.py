@@ -10,9 +10,12 @@ import typer
 
 from pipeline.cli.answering import Mode, answering
 from pipeline.cli.options import (
+    DEFAULT_MAX_MEMORY_MB,
     DebugOpt,
+    ExplainOpt,
     JsonOpt,
     LockTimeoutOpt,
+    MaxMemoryOpt,
     OfflineOpt,
     OutOpt,
     QuietOpt,
@@ -24,6 +27,7 @@ from pipeline.cli.options import (
 from pipeline.errors import PlanRefused
 
 if TYPE_CHECKING:
+    from pipeline.console import Console
     from pipeline.plan import Plan
     from pipeline.store import Store
 
@@ -53,7 +57,12 @@ def _open_store(path: Path | None) -> Store:
 
 
 def _resolve(
-    recipe: Path, variant: str | None, overrides: list[str] | None, store: Store, offline: bool
+    recipe: Path,
+    variant: str | None,
+    overrides: list[str] | None,
+    store: Store,
+    offline: bool,
+    max_memory_mb: int = DEFAULT_MAX_MEMORY_MB,
 ) -> Plan:
     from pipeline.hardware import detect
     from pipeline.plan import resolve
@@ -62,7 +71,13 @@ def _resolve(
 
     loaded = load_recipe(recipe, variant=variant, overrides=tuple(overrides or ()))
     memory = DigestMemory(store.root)
-    return resolve(loaded, memory=memory, hardware=detect(), offline=offline)
+    return resolve(
+        loaded,
+        memory=memory,
+        hardware=detect(),
+        offline=offline,
+        max_memory_bytes=max_memory_mb * 1_000_000,
+    )
 
 
 def _stage_command(name: str, until: str, help_text: str) -> Callable[..., None]:
@@ -76,36 +91,79 @@ def _stage_command(name: str, until: str, help_text: str) -> Callable[..., None]
         out: OutOpt = None,
         offline: OfflineOpt = False,
         lock_timeout: LockTimeoutOpt = 3600.0,
+        max_memory: MaxMemoryOpt = DEFAULT_MAX_MEMORY_MB,
         as_json: JsonOpt = False,
         quiet: QuietOpt = False,
         debug: DebugOpt = False,
     ) -> None:
         with answering(Mode(as_json, quiet, debug)) as console:
-            from pipeline.artifact import export
-            from pipeline.report import run_document, run_text
-            from pipeline.run import run
-            from pipeline.run_record import write_run_record
-
             opened = _open_store(store)
-            plan = _resolve(recipe, variant, overrides, opened, offline)
-            with console.watching() as observer:
-                results = run(plan, opened, until, observer, lock_timeout_s=lock_timeout)
-            write_run_record(plan, opened, results)
-            wanted = "package" if name == "run" else name
-            artifact = next(r.artifact for r in results if r.stage.name == wanted)
-            if out is not None:
-                export(artifact, out)
-            document = run_document(results, artifact, out)
-            console.result(document, run_text(results, artifact, out))
+            plan = _resolve(recipe, variant, overrides, opened, offline, max_memory)
+            _carry_out(name, until, plan, opened, console, out, lock_timeout)
 
     command.__doc__ = help_text
     return command
 
 
+def _carry_out(
+    name: str,
+    until: str,
+    plan: Plan,
+    store: Store,
+    console: Console,
+    out: Path | None,
+    lock_timeout_s: float,
+) -> None:
+    """Run the stages up to `until`, place and show the artifact of the command's own."""
+    from pipeline.artifact import export
+    from pipeline.report import run_document, run_text
+    from pipeline.run import run
+    from pipeline.run_record import write_run_record
+
+    with console.watching() as observer:
+        results = run(plan, store, until, observer, lock_timeout_s=lock_timeout_s)
+    write_run_record(plan, store, results)
+    wanted = "package" if name == "run" else name
+    artifact = next(r.artifact for r in results if r.stage.name == wanted)
+    if out is not None:
+        export(artifact, out)
+    document = run_document(results, artifact, out)
+    console.result(document, run_text(results, artifact, out))
+
+
+def convert(
+    recipe: RecipeArg,
+    overrides: SetOpt = None,
+    variant: VariantOpt = None,
+    store: StoreOpt = None,
+    out: OutOpt = None,
+    explain: ExplainOpt = None,
+    offline: OfflineOpt = False,
+    lock_timeout: LockTimeoutOpt = 3600.0,
+    max_memory: MaxMemoryOpt = DEFAULT_MAX_MEMORY_MB,
+    as_json: JsonOpt = False,
+    quiet: QuietOpt = False,
+    debug: DebugOpt = False,
+) -> None:
+    """Convert to a TensorRT-LLM checkpoint, and verify the round trip."""
+    with answering(Mode(as_json, quiet, debug)) as console:
+        opened = _open_store(store)
+        plan = _resolve(recipe, variant, overrides, opened, offline, max_memory)
+        if explain is None:
+            _carry_out("convert", "verify", plan, opened, console, out, lock_timeout)
+            return
+        from pipeline.report import explanation_text
+        from pipeline.weights.explanation import explanation
+
+        found = explanation(plan.conversion, explain)
+        console.result({"tensor": explain, "ranks": found}, explanation_text(found))
+
+
 def add_stage_commands(app: typer.Typer) -> None:
     """Register `run`, `plan` and a command for each stage."""
     for name, (until, help_text) in STAGE_HELP.items():
-        app.command(name=name, help=help_text)(_stage_command(name, until, help_text))
+        made = convert if name == "convert" else _stage_command(name, until, help_text)
+        app.command(name=name, help=help_text)(made)
     app.command()(plan)
 
 

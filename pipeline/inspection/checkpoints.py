@@ -66,8 +66,7 @@ def inspect_trtllm_checkpoint(folder: Path) -> dict[str, Json]:
         "architecture": config["architecture"],
         "dtype": config["dtype"],
         "quantization": (config.get("quantization") or {}).get("quant_algo") or "none",
-        "tp_size": checkpoint.tp_size,
-        "pp_size": checkpoint.pp_size,
+        **_layout(config),
         "model": _shape(config),
         "weights": _totals(tensors),
         "dtypes": _dtypes(tensors),
@@ -104,6 +103,18 @@ def _family(architecture: str) -> dict[str, Json]:
         return {"family": find_family(architecture).name}
     except PipelineError as error:
         return {"family": None, "why": error.message}
+
+
+def _layout(config: Mapping[str, Json]) -> dict[str, Json]:
+    """How the model is split over the ranks, as config.json says it."""
+    mapping = config["mapping"]
+    sizes = ("tp_size", "pp_size", "cp_size", "moe_tp_size", "moe_ep_size")
+    dim = config.get("embedding_sharding_dim", 0)
+    shared = config.get("use_parallel_embedding", False)
+    return {
+        **{name: mapping.get(name, 1) for name in sizes if name in mapping or name in sizes[:2]},
+        "parallel embedding": f"on dim {dim}" if shared else "no",
+    }
 
 
 def _shape(config: Mapping[str, Json]) -> dict[str, Json]:

@@ -43,6 +43,31 @@ def check_source(repo: str | None, revision: str | None, path: str | None) -> No
         )
 
 
+def check_experts(tp_size: int, moe_tp_size: int | None, moe_ep_size: int | None) -> None:
+    """The tp ranks are a grid of those that share an expert and those that have different ones."""
+    given = {"moe_tp_size": moe_tp_size, "moe_ep_size": moe_ep_size}
+    told = {key: size for key, size in given.items() if size is not None}
+    product = (moe_tp_size or 1) * (moe_ep_size or 1)
+    if tp_size % product or (len(told) == 2 and product != tp_size):
+        shown = " times ".join(f"`checkpoint.{key}` {size}" for key, size in told.items())
+        raise broken_rule(
+            f"{shown} does not make `checkpoint.tp_size` {tp_size}",
+            *((key,) for key in told),
+            ("tp_size",),
+            hint="`moe_tp_size` times `moe_ep_size` is `tp_size`; leave one of them out",
+        )
+
+
+def check_embedding(use_parallel_embedding: bool, embedding_sharding_dim: int) -> None:
+    """A dim is of no use to an embedding that is not shared."""
+    if embedding_sharding_dim and not use_parallel_embedding:
+        raise broken_rule(
+            "`checkpoint.embedding_sharding_dim` is 1, but the embedding is not shared",
+            ("embedding_sharding_dim",),
+            hint="add `use_parallel_embedding: true`, or remove it",
+        )
+
+
 def check_attention(context_fmha: bool, require_fused: bool) -> None:
     """Fused attention cannot be required and turned off."""
     if require_fused and not context_fmha:

@@ -71,7 +71,33 @@ class Checkpoint(Section):
     )
     tp_size: PositiveInt = Field(1, description="Tensor-parallel size")
     pp_size: PositiveInt = Field(1, description="Pipeline-parallel size")
+    cp_size: PositiveInt = Field(
+        1, description="Context-parallel size; its ranks share their weight files"
+    )
+    moe_tp_size: PositiveInt | None = Field(
+        None, description="Ranks that share each expert. Default: `tp_size / moe_ep_size`"
+    )
+    moe_ep_size: PositiveInt | None = Field(
+        None, description="Groups of ranks that have different experts. Default: 1"
+    )
+    use_parallel_embedding: bool = Field(
+        False, description="Share the embedding among the tp ranks instead of repeating it"
+    )
+    embedding_sharding_dim: Literal[0, 1] = Field(
+        0, description="Dim on which a parallel embedding is shared: 0 vocabulary, 1 hidden"
+    )
+    clamp: bool = Field(
+        False,
+        description="Where a cast would make values infinite, write the largest finite one, "
+        "instead of failing",
+    )
     quantization: Literal["none"] = Field("none", description="Quantization of the weights")
+
+    @model_validator(mode="after")
+    def _check(self) -> Checkpoint:
+        rules.check_experts(self.tp_size, self.moe_tp_size, self.moe_ep_size)
+        rules.check_embedding(self.use_parallel_embedding, self.embedding_sharding_dim)
+        return self
 
 
 class Attention(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline.artifact import Json, write_json
@@ -16,13 +17,12 @@ LEDGER_NAME = "ledger.json"
 
 
 def settings(plan: Plan) -> Json:
-    """Rules, target config and layout; the source's bytes are in the key of `download`."""
+    """Rules and target config, which has the layout; the source is in the key of `download`."""
     return {
         "family": plan.family.name,
         "rules": plan.family.digest(),
         "dtype": plan.dtype,
-        "tp_size": plan.parallelism.tp_size,
-        "pp_size": plan.parallelism.pp_size,
+        "clamp": plan.conversion.clamp,
         "config": dict(plan.conversion.config),
     }
 
@@ -33,14 +33,14 @@ def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mappin
     Raises VerificationError, RecipeError or ResourceError as `write_checkpoint` does.
     """
     conversion = plan.conversion
-    write_checkpoint(conversion, inputs["download"].path, out_dir, progress)
+    source_dir, memory = inputs["download"].path, plan.max_memory_bytes
+    write_checkpoint(conversion, source_dir, out_dir, progress, max_memory_bytes=memory)
     write_json(out_dir / LEDGER_NAME, ledgers(conversion))
     return {
         "architecture": conversion.config["architecture"],
         "family": plan.family.name,
         "dtype": plan.dtype,
-        "tp_size": plan.parallelism.tp_size,
-        "pp_size": plan.parallelism.pp_size,
+        **asdict(plan.conversion.parallelism),
         "source_bytes": conversion.source_bytes,
         "rank_bytes": [rank.num_bytes for rank in conversion.ranks],
         "tensors": count_tensors(conversion),
@@ -55,4 +55,4 @@ def summary(facts: Mapping[str, Json]) -> str:
     return f"{told}, {sum(facts['rank_bytes']):,} bytes" + (f", {cast} cast" if cast else "")
 
 
-STAGE = Stage("convert", 1, ("download",), settings, run, summary)
+STAGE = Stage("convert", 2, ("download",), settings, run, summary)

@@ -37,7 +37,9 @@ def summary(facts: Mapping[str, Json]) -> str:
         error = structure["largest_relative_error"]
         loss = f"relative error up to {error['value']:.2g}" if error else "without loss"
         told.append(f"{structure['cast_tensors']} tensors cast, {loss}")
+    if structure["changed_tensors"]:
+        told.append(f"{structure['changed_tensors']} tensors as computed from the source")
     return "; ".join(told)
 
 
-STAGE = Stage("verify", 1, ("download", "convert"), settings, run, summary)
+STAGE = Stage("verify", 2, ("download", "convert"), settings, run, summary)

@@ -32,6 +32,7 @@ def plan(source: Path, tp_size: int = 1, pp_size: int = 1, dtype: str = "bfloat1
             family=conversion.family,
             parallelism=Parallelism(tp_size, pp_size),
             dtype=dtype,
+            max_memory_bytes=1 << 28,
         ),
     )
 
