@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli.stage_commands import STAGE_HELP
+from pipeline.families import all_families
 from pipeline.recipe.schema import Recipe
 from tests.command import ROOT
 
@@ -29,6 +30,27 @@ def keys(model: type[Any], prefix: str = "") -> Iterator[str]:
 def test_every_key_of_a_recipe_is_documented_and_no_other() -> None:
     documented = set(re.findall(r"^\| `([a-z_.]+)`", RECIPE_DOC, re.MULTILINE))
     assert documented == set(keys(Recipe)) | {"extends", "variants"}
+
+
+def test_every_family_is_documented_and_no_other() -> None:
+    text = (ROOT / "docs" / "families.md").read_text()
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    documented = {
+        row[0].strip("| `"): (
+            set(re.findall(r"`(\w+)`", row[1])),
+            row[3].strip("`"),
+            row[4].strip(" |"),
+        )
+        for row in rows
+    }
+    assert documented == {
+        family.name: (
+            set(family.architectures),
+            family.model_class.name,
+            "yes" if family.model_class.is_pipelined else "no",
+        )
+        for family in all_families()
+    }
 
 
 @pytest.mark.parametrize("command", [*STAGE_HELP, "plan", "verify", "inspect", "recipes"])

@@ -25,8 +25,25 @@ __all__ = ["Family", "all_families", "expected_inventory", "find_family"]
 @cache
 def all_families() -> tuple[Family, ...]:
     """Every family of this folder, by file name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(importlib.import_module(f"{__name__}.{name}").FAMILY for name in names)
+    return tuple(_load(name) for name in _names())
+
+
+def _names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def _load(name: str) -> Family:
+    family = importlib.import_module(f"{__name__}.{name}").FAMILY
+    assert isinstance(family, Family), name
+    return family
+
+
+def _naming(architecture: str) -> list[str]:
+    """Families whose files have the architecture's name: the others need not be imported."""
+    wanted = f'"{architecture}"'.encode()
+    return [
+        name for name in _names() if wanted in (pkgutil.get_data(__name__, f"{name}.py") or b"")
+    ]
 
 
 def find_family(architecture: str) -> Family:
@@ -34,9 +51,11 @@ def find_family(architecture: str) -> Family:
 
     Raises RecipeError with the known ones, the nearest first, where there is none.
     """
+    for name in _naming(architecture):
+        family = _load(name)
+        if architecture in family.architectures:
+            return family
     known = by_architecture(all_families())
-    if architecture in known:
-        return known[architecture]
     near = difflib.get_close_matches(architecture, known, 3)
     listed = ", ".join(f"`{name}`" for name in [*near, *sorted(known.keys() - set(near))])
     upstream = (

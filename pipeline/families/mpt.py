@@ -11,7 +11,6 @@ Differences from TensorRT-LLM's converter:
   `prefix_lm`, another `expansion_ratio`, norm or `logit_scale`. Such models are refused.
 - It takes the embedding as the head even where the config does not tie them.
 - It leaves `max_position_embeddings` out; here it is `max_seq_len`.
-- It converts for several pp ranks, on which the class does not run.
 """
 
 from __future__ import annotations

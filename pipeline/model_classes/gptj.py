@@ -3,7 +3,8 @@
 Read: TensorRT-LLM 0.17 `models/gptj/config.py`, `models/gptj/model.py`, `layers/linear.py`,
 `layers/mlp.py`. Attention and MLP read one norm, side by side, and their results are summed over
 the tp ranks together, after the MLP's bias was added on each. The last norm has the default epsilon
-1e-5, the MLP is 4 * hidden_size wide, and there is no exchange between pp ranks.
+1e-5, the MLP is 4 * hidden_size wide. Its modules are split among pp ranks, but their forward pass
+neither sends nor receives: a checkpoint for several can be made, an engine of it cannot be built.
 """
 
 from __future__ import annotations
@@ -36,5 +37,4 @@ GPTJ = ModelClass(
         HEAD_PARAMETER,
         Parameter("lm_head.bias", ("ceil(vocab_size, tp_size)",), on="last"),
     ),
-    is_pipelined=False,
 )

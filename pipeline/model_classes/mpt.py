@@ -1,10 +1,11 @@
 """MPTForCausalLM.
 
-Read: TensorRT-LLM 0.17 and 1.x `models/mpt/model.py`, `layers/attention.py`, `layers/mlp.py`. It
-has no pipeline: its ranks neither send nor receive. The last norm has its default epsilon, 1e-5;
-norms have no bias, the MLP is four times as wide as the model, and positions are always alibi. The
-parameters are those of `bias` false, the only value with which it is a model of transformers: with
-`bias` the head would have one too.
+Read: TensorRT-LLM 0.17 and 1.x `models/mpt/model.py`, `layers/attention.py`, `layers/mlp.py`. Its
+modules are split among pp ranks, but their forward pass neither sends nor receives: a checkpoint
+for several can be made, an engine of it cannot be built. The last norm has its default epsilon,
+1e-5; norms have no bias, the MLP is four times as wide as the model, and positions are always
+alibi. The parameters are those of `bias` false, the only value with which it is a model of
+transformers: with `bias` the head would have one too.
 """
 
 from __future__ import annotations
@@ -39,5 +40,4 @@ MPT = ModelClass(
         *norm_parameters("transformer.ln_f", on="last"),
         HEAD_PARAMETER,
     ),
-    is_pipelined=False,
 )

@@ -14,6 +14,10 @@ _WRITE_BYTES = 128 << 10
 """At once, ending at a multiple: larger pages cost the page cache more than they save."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+# What says that the kernel cannot copy between these two files, or not in this way.
+_NO_KERNEL_COPY = frozenset(
+    {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
+)
 
 
 class Truncated(VerificationError):
@@ -93,17 +97,30 @@ def copy_range(
     name: str,
     buffer: memoryview,
 ) -> None:
-    """Copy bytes of a file to places (descriptor, first byte) in others, through a buffer.
+    """Copy bytes of a file to places (descriptor, first byte) in others.
 
-    With a buffer that stays in the processor's cache this is faster than `copy_file_range`, which
-    goes through a pipe where ranges do not begin at pages. Steps end where pages of the first
-    target do, so that the kernel gives it large ones.
+    Inside the kernel, or through the buffer where it cannot copy between these files.
     """
-    done = 0
-    while done < num_bytes:
-        room = len(buffer) - (targets[0][1] + done) % len(buffer)
-        part = buffer[: min(room, num_bytes - done)]
-        read_into(source, part, offset + done, name)
-        for target, target_offset in targets:
+    for target, target_offset in targets:
+        done = _kernel_copy(source, offset, target, target_offset, num_bytes)
+        while done < num_bytes:
+            part = buffer[: min(len(buffer), num_bytes - done)]
+            read_into(source, part, offset + done, name)
             write_all(target, part, target_offset + done)
-        done += len(part)
+            done += len(part)
+
+
+def _kernel_copy(source: int, offset: int, target: int, target_offset: int, num_bytes: int) -> int:
+    """How many bytes the kernel has copied; fewer where it cannot, or where the source ends."""
+    done = 0
+    try:
+        while done < num_bytes:
+            begin = offset + done, target_offset + done
+            copied = os.copy_file_range(source, target, num_bytes - done, *begin)
+            if copied == 0:
+                break
+            done += copied
+    except OSError as error:
+        if error.errno not in _NO_KERNEL_COPY:
+            raise
+    return done

@@ -62,7 +62,8 @@ class ModelClass:
     quantization, parallel embedding), with the value that it has where a family does not set it;
     a formula is worked out after everything that a family copies.
     `parameters`: what a rank file must hold. `always_parallel_embedding`: with several tp ranks the
-    embedding is always shared, on dim 0. `is_pipelined`: it can run on several pp ranks.
+    embedding is always shared, on dim 0. `is_pipelined`: its modules are split among pp
+    ranks; the others compute all layers on each.
     """
 
     name: str

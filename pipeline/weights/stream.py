@@ -1,7 +1,7 @@
 """Carries out a conversion plan in bounded memory.
 
-Bytes that pass unchanged go through small buffers, the rest through blocks of rows. The result is
-the same to the byte for any block size, memory limit and number of threads.
+Bytes that pass unchanged are copied inside the kernel, the rest goes through blocks of rows. The
+result is the same to the byte for any block size, memory limit and number of threads.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MAX_BLOCK_BYTES = 8 << 20
 MAX_THREADS = 4
 
 _COPY_BYTES = 128 << 10
-"""A thread's buffer: it stays in the processor's own cache, which beats a copy in the kernel."""
+"""A thread's buffer, for what the kernel cannot copy by itself: it stays in the cache."""
 
 
 @dataclass(frozen=True)

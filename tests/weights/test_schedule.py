@@ -25,17 +25,31 @@ Reads = dict[str, list[tuple[int, int]]]
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
-    """Every read of a weight file in the order of time: file -> (first byte, byte after)."""
-    found: Reads = defaultdict(list)
-    read = os.preadv
+    """Every read of a weight file in the order of time: file -> (first byte, byte after).
 
-    def recorded(descriptor: int, buffers: list[memoryview], offset: int) -> int:
-        count = read(descriptor, buffers, offset)
+    What is copied to several ranks in one step is read by the first copy; it is at hand for the
+    others.
+    """
+    found: Reads = defaultdict(list)
+    read, copy = os.preadv, os.copy_file_range
+
+    def record(descriptor: int, offset: int, count: int) -> None:
         file = Path(f"/proc/self/fd/{descriptor}").readlink().name
-        found[file].append((offset, offset + count))
+        if found[file][-1:] != [(offset, offset + count)]:
+            found[file].append((offset, offset + count))
+
+    def recorded_read(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        count = read(descriptor, buffers, offset)
+        record(descriptor, offset, count)
         return count
 
-    monkeypatch.setattr(os, "preadv", recorded)
+    def recorded_copy(source: int, target: int, count: int, offset: int, place: int) -> int:
+        copied = copy(source, target, count, offset, place)
+        record(source, offset, copied)
+        return copied
+
+    monkeypatch.setattr(os, "preadv", recorded_read)
+    monkeypatch.setattr(os, "copy_file_range", recorded_copy)
     return found
 
 
