@@ -4,8 +4,8 @@ Read: transformers 4.57 and 5.23 (`configuration_opt.py`, `modeling_opt.py`); Te
 1.x (`examples/opt/convert_checkpoint.py`, `models/opt/model.py`).
 
 Differences from TensorRT-LLM's converter:
-- It multiplies `project_in` and `project_out` (OPT-350M) into the embedding and the head. The rules
-  have no such product, so these models are refused.
+- It multiplies `project_in` and `project_out` (OPT-350M) into the embedding and the head in an
+  order that depends on the machine; here each value of the product is rounded once.
 - It keeps the embedding as the head even where the config does not tie them.
 - It does not look at `_remove_final_layer_norm`, `enable_bias` and `layer_norm_elementwise_affine`:
   the class always has a last norm, biases, and values for its norms, so other models are refused.
@@ -26,7 +26,10 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS
-from pipeline.weights.rules import Drop, Make, Part, Pick, Shard
+from pipeline.weights.rules import Drop, Make, Part, Pick, Projection, Shard
+
+_PLAIN = "word_embed_proj_dim == hidden_size"
+_PROJECTED = "word_embed_proj_dim != hidden_size"
 
 _CONFIG = (
     Copy("vocab_size", "count"),
@@ -47,8 +50,8 @@ _CONFIG = (
     Copy("tie_word_embeddings", "flag", default=True, written=False),
     Divides("num_attention_heads", "hidden_size"),
     Require(
-        "word_embed_proj_dim == hidden_size",
-        "`word_embed_proj_dim` is not `hidden_size`: the target has no projection of the embedding",
+        f"tie_word_embeddings or {_PLAIN}",
+        "`word_embed_proj_dim` is not `hidden_size`, and the head is not tied",
     ),
     Neutral("model_type", ("opt",), "the type of its class"),
     Neutral("_remove_final_layer_norm", (None, False), "the target always has the last norm"),
@@ -66,8 +69,30 @@ _ATTENTION = f"{_SOURCE}.self_attn"
 _POSITIONS = "model.decoder.embed_positions.weight"
 _POSITION_ROWS = "max_position_embeddings + 2"
 
+_EMBEDDING = "model.decoder.embed_tokens.weight"
+_ROWS = Shard(0, "vocab_size", pad=True, over="embedding_rows")
+_NARROW = ("vocab_size", "word_embed_proj_dim")
+
 _WEIGHT_MAP = (
-    *embedding("model.decoder.embed_tokens.weight"),
+    *embedding(_EMBEDDING, when=_PLAIN),
+    Make(
+        "transformer.vocab_embedding.weight",
+        (
+            Projection(
+                Part(
+                    _EMBEDDING, _NARROW, (Shard(0, "vocab_size", pad=True, over="embedding_rows"),)
+                ),
+                Part(
+                    "model.decoder.project_in.weight",
+                    ("hidden_size", "word_embed_proj_dim"),
+                    (Shard(1, "hidden_size", over="embedding_columns"),),
+                    transposed=True,
+                ),
+            ),
+        ),
+        on="first",
+        when=_PROJECTED,
+    ),
     # transformers counts positions from 2 (`OPTLearnedPositionalEmbedding`), the target from 0.
     Make(
         "transformer.position_embedding.weight",
@@ -104,7 +129,18 @@ _WEIGHT_MAP = (
         on="last",
         when="do_layer_norm_before",
     ),
-    *head("lm_head.weight", "model.decoder.embed_tokens.weight"),
+    *head("lm_head.weight", _EMBEDDING, when=_PLAIN),
+    Make(
+        "lm_head.weight",
+        (
+            Projection(
+                Part(_EMBEDDING, _NARROW, (Shard(0, "vocab_size", pad=True),)),
+                Part("model.decoder.project_out.weight", ("word_embed_proj_dim", "hidden_size")),
+            ),
+        ),
+        on="last",
+        when=_PROJECTED,
+    ),
 )
 
 FAMILY = Family(

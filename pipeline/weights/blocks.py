@@ -148,10 +148,24 @@ def reads_columns(patches: Sequence[AnyPatch]) -> bool:
 
 def _rows_of(patch: ProductPatch, reader: Reader) -> tuple[Array, Array]:
     """Rows of keys and queries, the columns that the patch is of."""
-    queries = reader.rows(patch.queries, patch.queries_row, patch.queries_row + patch.inner)
-    queries = queries[:, patch.column : patch.column + patch.num_columns].copy()
-    keys = reader.rows(patch.keys, patch.keys_row, patch.keys_row + patch.inner)
-    return keys[:, patch.keys_column : patch.keys_column + patch.num_rows], queries
+    inner, columns = (patch.queries_row, patch.inner), (patch.queries_column, patch.num_columns)
+    queries = _box(reader, patch.queries, inner, columns, patch.queries_transposed).copy()
+    inner, columns = (patch.keys_row, patch.inner), (patch.keys_column, patch.num_rows)
+    return _box(reader, patch.keys, inner, columns, patch.keys_transposed), queries
+
+
+def _box(
+    reader: Reader,
+    tensor: TensorInfo,
+    rows: tuple[int, int],
+    columns: tuple[int, int],
+    is_turned: bool,
+) -> Array:
+    """(first, count) of rows and of columns, of a tensor or of its transpose."""
+    if is_turned:
+        rows, columns = columns, rows
+    box = reader.rows(tensor, rows[0], rows[0] + rows[1])[:, columns[0] : columns[0] + columns[1]]
+    return box.T if is_turned else box
 
 
 def _changed(patch: Patch, values: Array, dtype: str) -> Array:

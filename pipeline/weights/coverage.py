@@ -16,69 +16,27 @@ from pipeline.checkpoint.safetensors_file import TensorInfo
 from pipeline.checkpoint.strict_json import listed
 from pipeline.errors import RecipeError, VerificationError
 from pipeline.weights.formulas import evaluate, evaluate_shape, evaluate_size, holds
-from pipeline.weights.rules import Change, Drop, Make, Over, Part, Product, Times, WeightRule, fill
+from pipeline.weights.makings import (
+    AnyTaken,
+    Making,
+    Split,
+    Taken,
+    TakenProduct,
+    TakenProjection,
+)
+from pipeline.weights.rules import (
+    Drop,
+    Make,
+    Part,
+    Product,
+    Projection,
+    Times,
+    WeightRule,
+    fill,
+)
 
 FLOATS = ("bfloat16", "float16", "float32")
 """Dtypes that are converted, in any direction."""
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """How a dim of a matrix is shared: `pieces` is the value of `unit` (see `rules.Shard`)."""
-
-    dim: int
-    unit: str
-    pieces: int
-    replicate: bool
-    pad: bool
-    over: Over
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A part with its tensors: matrices of [rows, columns], of which a pick may take some.
-
-    `picked` is (dim, size of a group, start, stop). `factor` is the number of a `Times` change.
-    """
-
-    tensors: tuple[TensorInfo, ...]
-    rows: int
-    columns: int
-    picked: tuple[int, int, int, int] | None
-    transposed: bool
-    splits: tuple[Split, ...]
-    change: Change | None
-    factor: float
-    blocks: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TakenProduct:
-    """A product with its tensors."""
-
-    queries: Taken
-    keys: Taken
-    heads: Split
-
-
-@dataclass(frozen=True, slots=True)
-class Making:
-    """One application of a rule: in one layer of the model, or (None) outside of all."""
-
-    rule: Make
-    layer: int | None
-    parts: tuple[Taken | TakenProduct, ...]
-    groups: int
-    num_experts: int
-
-    @property
-    def sources(self) -> tuple[TensorInfo, ...]:
-        """All tensors that are read."""
-        found: list[TensorInfo] = []
-        for part in self.parts:
-            both = (part.queries, part.keys) if isinstance(part, TakenProduct) else (part,)
-            found += [info for taken in both for info in taken.tensors]
-        return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -188,14 +146,20 @@ def _match(
             taken[part] = _take(part, tuple(found), shape, num_experts, facts)
     if len(faults) > before:
         return None
-    parts = tuple(
-        TakenProduct(taken[part.queries], taken[part.keys], _heads(part, facts))
-        if isinstance(part, Product)
-        else taken[part]
-        for part in rule.parts
-    )
+    parts = tuple(_assemble(part, taken, facts) for part in rule.parts)
     groups = evaluate_size(rule.groups, facts) if rule.groups else 1
     return Making(rule, layer, parts, groups, num_experts)
+
+
+def _assemble(
+    part: Part | Product | Projection, taken: Mapping[Part, Taken], facts: Mapping[str, Json]
+) -> AnyTaken:
+    match part:
+        case Product():
+            return TakenProduct(taken[part.queries], taken[part.keys], _heads(part, facts))
+        case Projection():
+            return TakenProjection(taken[part.rows], taken[part.by])
+    return taken[part]
 
 
 def _found(

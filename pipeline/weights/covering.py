@@ -15,14 +15,17 @@ Box = tuple[int, int, int, int, int]
 def boxes_of(patch: AnyPatch) -> Iterable[tuple[TensorInfo, Box]]:
     """The values of sources that a patch holds."""
     if isinstance(patch, ProductPatch):
-        keys = (patch.keys_row, patch.inner, 1, patch.keys_column, patch.num_rows)
-        queries = (patch.queries_row, patch.inner, 1, patch.column, patch.num_columns)
-        yield patch.keys, keys
-        yield patch.queries, queries
+        keys = ((patch.keys_row, patch.inner), (patch.keys_column, patch.num_rows))
+        queries = ((patch.queries_row, patch.inner), (patch.queries_column, patch.num_columns))
+        for info, sides, is_turned in (
+            (patch.keys, keys, patch.keys_transposed),
+            (patch.queries, queries, patch.queries_transposed),
+        ):
+            (row, rows), (column, columns) = reversed(sides) if is_turned else sides
+            yield info, (row, rows, 1, column, columns)
     elif patch.source is not None:
-        rows, columns = patch.num_rows, patch.num_columns
-        if patch.transposed:
-            rows, columns = columns, rows
+        counts = patch.num_rows, patch.num_columns
+        rows, columns = reversed(counts) if patch.transposed else counts
         first = (patch.source_row, rows, patch.row_step)
         yield patch.source, (*first, patch.source_column, columns)
 

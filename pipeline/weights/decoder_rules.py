@@ -144,16 +144,26 @@ def fused_qkv(
     return tuple(rules)
 
 
-def embedding(source: str, target: str = "transformer.vocab_embedding.weight") -> Rules:
+def embedding(
+    source: str,
+    target: str = "transformer.vocab_embedding.weight",
+    when: str | None = None,
+) -> Rules:
     """The embedding, shared only where the recipe asks for a parallel one."""
     shards = (
         Shard(0, "vocab_size", pad=True, over="embedding_rows"),
         Shard(1, "hidden_size", over="embedding_columns"),
     )
-    return (Make(target, (Part(source, ("vocab_size", "hidden_size"), shards),), on="first"),)
+    part = Part(source, ("vocab_size", "hidden_size"), shards)
+    return (Make(target, (part,), on="first", when=when),)
 
 
-def head(source: str, embedding: str, tied: str = "tie_word_embeddings") -> Rules:
+def head(
+    source: str,
+    embedding: str,
+    tied: str = "tie_word_embeddings",
+    when: str | None = None,
+) -> Rules:
     """The head, padded to a multiple of the ranks; for a tied model made from the embedding.
 
     Always written: where TensorRT-LLM does not merge the two (tp or pp over 1), a head that is left
@@ -162,8 +172,8 @@ def head(source: str, embedding: str, tied: str = "tie_word_embeddings") -> Rule
     shape, shards = ("vocab_size", "hidden_size"), (Shard(0, "vocab_size", pad=True),)
     own, shared = Part(source, shape, shards), Part(embedding, shape, shards)
     return (
-        Make("lm_head.weight", (own,), on="last", when=f"not ({tied})"),
-        Make("lm_head.weight", (shared,), on="last", when=tied),
+        Make("lm_head.weight", (own,), on="last", when=both(when, f"not ({tied})")),
+        Make("lm_head.weight", (shared,), on="last", when=both(when, tied)),
         Drop(source, "the head is tied to the embedding", same_as=embedding, when=tied),
     )
 

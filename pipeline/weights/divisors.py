@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.artifact import Json
 from pipeline.errors import RecipeError
-from pipeline.weights.coverage import Making, Split
+from pipeline.weights.makings import Making, Split
 from pipeline.weights.model_class import ModelClass
 from pipeline.weights.parallel import Parallelism
 from pipeline.weights.rules import Over
-from pipeline.weights.shares import all_splits, fits
+from pipeline.weights.runs import fits
+from pipeline.weights.shares import all_splits
 
 _LARGEST_HINTED = 1024
 

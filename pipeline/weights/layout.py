@@ -20,11 +20,12 @@ from pipeline.checkpoint.strict_json import listed
 from pipeline.checkpoint.trtllm import rank_file
 from pipeline.errors import RecipeError, VerificationError
 from pipeline.weights.config_translation import Translation, translate
-from pipeline.weights.coverage import FLOATS, Coverage, Making, cover
+from pipeline.weights.coverage import FLOATS, Coverage, cover
 from pipeline.weights.divisors import check_parallelism, check_pipeline
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import NO_QUANTIZATION
 from pipeline.weights.inventory import Inventory, expected_inventory
+from pipeline.weights.makings import Making
 from pipeline.weights.parallel import Parallelism
 from pipeline.weights.patches import AnyPatch
 from pipeline.weights.rules import fill

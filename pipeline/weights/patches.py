@@ -59,7 +59,11 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class ProductPatch:
-    """`transpose(keys) @ queries` of `inner` rows of two sources; values from (row, column)."""
+    """`transpose(keys) @ queries` of `inner` rows of two sources; values from (row, column).
+
+    With `keys_transposed` or `queries_transposed` a source has `inner` columns instead, and its
+    rows are from `keys_column`, or `queries_column`.
+    """
 
     row: int
     num_rows: int
@@ -71,6 +75,9 @@ class ProductPatch:
     keys_row: int
     inner: int
     keys_column: int = 0
+    queries_column: int = 0
+    keys_transposed: bool = False
+    queries_transposed: bool = False
 
     @property
     def reads(self) -> tuple[TensorInfo, ...]:
@@ -133,11 +140,8 @@ def explain(patch: AnyPatch, dtype: str) -> str:
     rows = f"[{patch.row}:{patch.row + patch.num_rows}, "
     box = f"{rows}{patch.column}:{patch.column + patch.num_columns}]"
     if isinstance(patch, ProductPatch):
-        keys, queries = (
-            _box(patch.keys, patch.keys_row, patch.inner, patch.keys_column, patch.num_rows),
-            _box(patch.queries, patch.queries_row, patch.inner, patch.column, patch.num_columns),
-        )
-        return f"{box} = transpose({keys}) @ {queries}, as {dtype}"
+        left, right = _factors(patch)
+        return f"{box} = {left} @ {right}, as {dtype}"
     if patch.source is None:
         return f"{box} = zeros"
     count, width = patch.num_rows, patch.num_columns
@@ -154,6 +158,23 @@ def explain(patch: AnyPatch, dtype: str) -> str:
             told = f"unit_rows({told})"
     cast = "" if patch.source.dtype == dtype else f", {patch.source.dtype} to {dtype}"
     return f"{box} = {told}{cast}"
+
+
+def _factors(patch: ProductPatch) -> tuple[str, str]:
+    """Both sides of a product as text."""
+    keys = (patch.keys_row, patch.inner, patch.keys_column, patch.num_rows)
+    queries = (patch.queries_row, patch.inner, patch.queries_column, patch.num_columns)
+    left = (
+        _box(patch.keys, *keys[2:], *keys[:2])
+        if patch.keys_transposed
+        else f"transpose({_box(patch.keys, *keys)})"
+    )
+    right = (
+        f"transpose({_box(patch.queries, *queries[2:], *queries[:2])})"
+        if patch.queries_transposed
+        else _box(patch.queries, *queries)
+    )
+    return left, right
 
 
 def _box(info: TensorInfo, row: int, count: int, column: int, width: int, step: int = 1) -> str:

@@ -24,7 +24,7 @@ from pipeline.weights.files import open_all
 from pipeline.weights.inventory import expected_inventory
 from pipeline.weights.layout import ConversionPlan, TargetTensor, inventory_faults
 from pipeline.weights.patches import matrix
-from pipeline.weights.rules import Product
+from pipeline.weights.rules import Part
 from pipeline.weights.stream import MAX_BLOCK_BYTES, MAX_THREADS, check_source
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def _record(plan: ConversionPlan, placed: list[_Placed], tally: Tally) -> dict[s
     changed: set[str] = set()
     for making in plan.coverage.makings:
         dtype = making.rule.dtype or plan.dtype
-        is_changed = any(isinstance(p, Product) or p.change for p in making.rule.parts)
+        is_changed = any(not isinstance(p, Part) or p.change for p in making.rule.parts)
         for info in making.sources:
             used[info.name] = info
             lossy |= {info.name} if info.dtype != dtype else set()

@@ -101,6 +101,18 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class Projection:
+    """`rows @ by`: a linear step folded into the weight before it.
+
+    `rows` is [rows, inner] and may be shared by its rows; `by` is [inner, columns], or with
+    `transposed` [columns, inner], and may be shared by its columns.
+    """
+
+    rows: Part
+    by: Part
+
+
+@dataclass(frozen=True, slots=True)
 class Make:
     """A target tensor: each rank's shares of all parts, one below the other.
 
@@ -110,7 +122,7 @@ class Make:
     """
 
     target: str
-    parts: tuple[Part | Product, ...]
+    parts: tuple[Part | Product | Projection, ...]
     groups: str | None = None
     experts: str | None = None
     on: Place | None = None
@@ -127,7 +139,13 @@ class Make:
         """All parts that are read."""
         found: list[Part] = []
         for part in self.parts:
-            found += [part.queries, part.keys] if isinstance(part, Product) else [part]
+            match part:
+                case Product():
+                    found += [part.queries, part.keys]
+                case Projection():
+                    found += [part.rows, part.by]
+                case Part():
+                    found.append(part)
         return tuple(found)
 
 

@@ -7,22 +7,20 @@ plan of a model with a hundred thousand tensors stays small.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from pipeline.checkpoint.safetensors_file import TensorInfo
-from pipeline.weights.coverage import Making, Split, Taken, TakenProduct
+from pipeline.weights.makings import (
+    AnyTaken,
+    Making,
+    Split,
+    Taken,
+    TakenProduct,
+    TakenProjection,
+    taken_of,
+)
 from pipeline.weights.parallel import Parallelism
 from pipeline.weights.patches import AnyPatch, Patch, ProductPatch
-from pipeline.weights.rules import Over
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """`count` steps of a dim of a source, from `start`, every `step`th."""
-
-    start: int
-    step: int
-    count: int
+from pipeline.weights.runs import Run, held, range_of, runs_of, share_of
 
 
 def target_shape(making: Making, parallelism: Parallelism, tp_rank: int) -> tuple[int, ...]:
@@ -47,16 +45,6 @@ def patches(making: Making, parallelism: Parallelism, tp_rank: int) -> Iterator[
         yield from _interleaved(making, parallelism, tp_rank)
     else:
         yield from _stacked(making, parallelism, tp_rank, None, 0)
-
-
-def share_of(over: Over, parallelism: Parallelism, tp_rank: int) -> tuple[int, int]:
-    """How many share, and the rank's number among them."""
-    if over == "tp":
-        return parallelism.tp_size, tp_rank
-    if over == "moe_tp":
-        return parallelism.moe_tp_size, tp_rank // parallelism.moe_ep_size
-    dim = {"embedding_rows": 0, "embedding_columns": 1}[over]
-    return (parallelism.tp_size, tp_rank) if parallelism.embedding_dim == dim else (1, 0)
 
 
 def _stacked(
@@ -92,10 +80,13 @@ def _pieces(patch: AnyPatch, width: int) -> Iterator[AnyPatch]:
 
 
 def _part(
-    part: Taken | TakenProduct, parallelism: Parallelism, tp_rank: int, expert: int | None
+    part: AnyTaken, parallelism: Parallelism, tp_rank: int, expert: int | None
 ) -> Iterator[AnyPatch]:
     if isinstance(part, TakenProduct):
         yield from _product(part, parallelism, tp_rank)
+        return
+    if isinstance(part, TakenProjection):
+        yield from _projection(part, parallelism, tp_rank)
         return
     if part.blocks:
         yield from _transposed_blocks(part, parallelism, tp_rank)
@@ -104,8 +95,8 @@ def _part(
     tensor = part.tensors[0 if single else expert or 0]
     base = (expert or 0) * part.rows if single else 0
     row = 0
-    rows, row_zeros = _runs(part, 0, parallelism, tp_rank)
-    columns, column_zeros = _runs(part, 1, parallelism, tp_rank)
+    rows, row_zeros = runs_of(part, 0, parallelism, tp_rank)
+    columns, column_zeros = runs_of(part, 1, parallelism, tp_rank)
     width = sum(run.count for run in columns)
     for run in rows:
         column = 0
@@ -120,7 +111,7 @@ def _part(
 
 
 def _patch(
-    part: Taken, tensor: TensorInfo, base: int, row: int, column: int, run: _Run, other: _Run
+    part: Taken, tensor: TensorInfo, base: int, row: int, column: int, run: Run, other: Run
 ) -> Patch:
     """Rows by one run of a source, columns by another."""
     assert other.step == 1, tensor.name
@@ -170,9 +161,35 @@ def _held_blocks(part: Taken, parallelism: Parallelism, tp_rank: int) -> range:
     for split in part.splits:
         assert (split.dim, split.pieces) == (0, part.blocks)
         num_ranks, rank = share_of(split.over, parallelism, tp_rank)
-        first, count = _held(split, num_ranks, rank)
+        first, count = held(split, num_ranks, rank)
         return range(first, first + count)
     return range(part.blocks)
+
+
+def _projection(
+    part: TakenProjection, parallelism: Parallelism, tp_rank: int
+) -> Iterator[AnyPatch]:
+    """A rank's rows, projected to its columns; rows of padding are zeros."""
+    rows, zeros = runs_of(part.rows, 0, parallelism, tp_rank)
+    _, _, first, last = range_of(part.by, 1, parallelism, tp_rank)
+    for run in rows:
+        yield ProductPatch(
+            0,
+            run.count,
+            0,
+            last - first,
+            part.by.tensors[0],
+            0,
+            part.rows.tensors[0],
+            0,
+            part.rows.columns,
+            run.start,
+            first,
+            keys_transposed=True,
+            queries_transposed=part.by.transposed,
+        )
+    if zeros:
+        yield Patch(sum(run.count for run in rows), zeros, 0, last - first)
 
 
 def _product(part: TakenProduct, parallelism: Parallelism, tp_rank: int) -> Iterator[AnyPatch]:
@@ -197,80 +214,22 @@ def _product(part: TakenProduct, parallelism: Parallelism, tp_rank: int) -> Iter
         )
 
 
-def _size(part: Taken | TakenProduct, parallelism: Parallelism, tp_rank: int) -> tuple[int, int]:
+def _size(part: AnyTaken, parallelism: Parallelism, tp_rank: int) -> tuple[int, int]:
     """Rows and columns of a rank's share."""
     if isinstance(part, TakenProduct):
         heads = part.heads.pieces // parallelism.tp_size
         return heads * part.keys.columns, part.queries.columns
+    if isinstance(part, TakenProjection):
+        _, _, top, bottom = range_of(part.rows, 0, parallelism, tp_rank)
+        _, _, left, right = range_of(part.by, 1, parallelism, tp_rank)
+        return bottom - top, right - left
     if part.blocks:
         return len(_held_blocks(part, parallelism, tp_rank)) * part.columns, _block(part)[2]
     found = []
     for dim in (0, 1):
-        _, _, first, last = _range(part, dim, parallelism, tp_rank)
+        _, _, first, last = range_of(part, dim, parallelism, tp_rank)
         found.append(last - first)
     return found[0], found[1]
-
-
-def _runs(part: Taken, dim: int, parallelism: Parallelism, tp_rank: int) -> tuple[list[_Run], int]:
-    """Runs of the source for a dim of the target, and how many zeros follow."""
-    _, whole, first, last = _range(part, dim, parallelism, tp_rank)
-    kept = max(0, min(last, whole) - first)
-    zeros = last - first - kept
-    if not kept:
-        return [], zeros
-    source_dim = 1 - dim if part.transposed else dim
-    if part.picked is None or part.picked[0] != source_dim:
-        return [_Run(first, 1, kept)], zeros
-    _, size, start, stop = part.picked
-    return list(_picked_runs(size, start, stop - start, whole, first, first + kept)), zeros
-
-
-def _picked_runs(
-    size: int, start: int, width: int, whole: int, first: int, last: int
-) -> Iterator[_Run]:
-    """Where `first:last` of a pick lies in its source."""
-    if width == whole:
-        yield _Run(start + first, 1, last - first)
-    elif width == 1:
-        yield _Run(first * size + start, size, last - first)
-    else:
-        while first < last:
-            group, inside = divmod(first, width)
-            count = min(width - inside, last - first)
-            yield _Run(group * size + start + inside, 1, count)
-            first += count
-
-
-def _range(
-    part: Taken, dim: int, parallelism: Parallelism, tp_rank: int
-) -> tuple[Split | None, int, int, int]:
-    """The split of a dim, its size without padding, and the rank's range of it."""
-    source_dim = 1 - dim if part.transposed else dim
-    whole = part.columns if source_dim else part.rows
-    if part.picked is not None and part.picked[0] == source_dim:
-        _, size, start, stop = part.picked
-        whole = whole // size * (stop - start)
-    for split in part.splits:
-        num_ranks, rank = share_of(split.over, parallelism, tp_rank)
-        if split.dim == dim and num_ranks > 1:
-            first, count = _held(split, num_ranks, rank)
-            piece = whole // split.pieces
-            return split, whole, first * piece, (first + count) * piece
-    return None, whole, 0, whole
-
-
-def _held(split: Split, num_ranks: int, rank: int) -> tuple[int, int]:
-    """First piece and number of pieces of a rank; padding counts as pieces."""
-    if split.replicate and split.pieces < num_ranks:
-        return rank // (num_ranks // split.pieces), 1
-    count = -(-split.pieces // num_ranks)
-    return rank * count, count
-
-
-def fits(split: Split, num_ranks: int) -> bool:
-    """Whether that many ranks can share the dim."""
-    even = split.pieces % num_ranks == 0
-    return split.pad or even or (split.replicate and num_ranks % split.pieces == 0)
 
 
 def all_splits(makings: Sequence[Making]) -> set[Split]:
@@ -278,5 +237,6 @@ def all_splits(makings: Sequence[Making]) -> set[Split]:
     found: set[Split] = set()
     for making in makings:
         for part in making.parts:
-            found |= {part.heads} if isinstance(part, TakenProduct) else set(part.splits)
+            found |= {part.heads} if isinstance(part, TakenProduct) else set()
+            found |= {split for taken in taken_of(part) for split in taken.splits}
     return found

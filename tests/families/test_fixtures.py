@@ -17,7 +17,7 @@ from pipeline.progress import Silent
 from pipeline.weights.layout import plan_conversion, resolve_dtype
 from pipeline.weights.parallel import Parallelism
 from pipeline.weights.roundtrip import compare
-from tests.families.fixtures import FIXTURES, NAMES, REFUSED, layouts
+from tests.families.fixtures import FIXTURES, NAMES, layouts
 from tests.weights.converting import assert_as_oracle, convert, load_all, plan, read_ranks
 
 LLAMAS = [name for name in NAMES if name.startswith(("llama", "mistral"))]
@@ -117,13 +117,6 @@ def test_both_spellings_of_a_config_make_the_same(name: str, tmp_path: Path) -> 
     one, other = plan(FIXTURES / name, 2), plan(older, 2)
     assert comparable(one.config) == comparable(other.config)
     assert one.ranks == other.ranks
-
-
-@pytest.mark.parametrize(("name", "reason"), REFUSED.items())
-def test_what_tensorrt_llm_cannot_compute_is_refused(name: str, reason: str) -> None:
-    with pytest.raises(RecipeError) as caught:
-        plan(FIXTURES / name)
-    assert reason in "\n".join([caught.value.message, *caught.value.facts])
 
 
 def test_the_rope_of_a_fixture_is_passed_on() -> None:

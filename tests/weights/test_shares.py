@@ -18,7 +18,7 @@ from pipeline.weights.covering import boxes_of, uncovered
 from pipeline.weights.layout import TargetTensor
 from pipeline.weights.parallel import Parallelism
 from pipeline.weights.patches import byte_ranges, matrix
-from pipeline.weights.rules import Make, Part, Pick, Shard
+from pipeline.weights.rules import Make, Part, Pick, Projection, Shard
 from pipeline.weights.shares import target_shape
 
 Array = np.ndarray[Any, Any]
@@ -165,3 +165,34 @@ def test_parts_that_are_joined_group_by_group(tmp_path: Path) -> None:
     for rank in range(2):
         target = case.target(Parallelism(2), rank)
         assert np.array_equal(case.values(target, 3), whole[2 * rank : 2 * rank + 2].reshape(10, 3))
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+@pytest.mark.parametrize("embedding_dim", [None, 0, 1])
+def test_projections(embedding_dim: int | None, transposed: bool, tmp_path: Path) -> None:
+    """Rows (padded) or columns of `rows @ by` may be shared; small integers multiply exactly."""
+    rows, by = numbered(1, 5, 3), numbered(1, 4, 3) if transposed else numbered(1, 3, 4)
+    whole = rows @ (by.T if transposed else by)
+    projection = Projection(
+        Part("r", ("5", "3"), (Shard(0, "5", pad=True, over="embedding_rows"),)),
+        Part(
+            "b",
+            tuple(map(str, by.shape)),
+            (Shard(1, "4", over="embedding_columns"),),
+            transposed=transposed,
+        ),
+    )
+    case = Case(Make("t", (projection,)), {"r": rows, "b": by}, tmp_path)
+    boxes: dict[str, set[Any]] = {}
+    for rank in range(2):
+        target = case.target(Parallelism(2, embedding_dim=embedding_dim), rank)
+        wanted = whole
+        if embedding_dim is not None:
+            pieces = whole.shape[embedding_dim]
+            wanted = share(whole, embedding_dim, pieces, 2, rank)
+        assert target.shape == wanted.shape
+        assert np.array_equal(case.values(target, 2), wanted)
+        for patch in target.patches:
+            for info, box in boxes_of(patch):
+                boxes.setdefault(info.name, set()).add(box)
+    assert not any(uncovered(boxes[name], case.tensors[name].shape) for name in ("r", "b"))
