@@ -169,7 +169,13 @@ def interrupt_at(stage: str, number: signal.Signals, folder: Path) -> int:
     """Start a run and send a signal as soon as a stage has begun; the exit code."""
     arguments = command_line("run", RECIPES / "demo.yaml", "--store", "store", "--json")
     with subprocess.Popen(
-        arguments, cwd=folder, env=child_environment(), stderr=subprocess.PIPE, text=True
+        arguments,
+        cwd=folder,
+        env=child_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests may run as a shell's background job, whose children ignore the interrupt.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:

@@ -70,6 +70,7 @@ _CONFIG = (
     Neutral("model_type", ("granitemoe",), "the type of its class"),
     Neutral("mlp_bias", (None, False), "no variant has biases in its experts"),
     Neutral("partial_rotary_factor", (None, 1, 1.0), "all of a head is rotated"),
+    Neutral("position_embedding_type", (None, "rope"), "positions are rotary"),
     Inert(("output_router_logits",), "how transformers runs it"),
     Inert(("router_aux_loss_coef",), "how it was trained"),
     *GENERAL_KEYS,

@@ -60,7 +60,10 @@ GENERAL_KEYS: tuple[ConfigRule, ...] = (
     Neutral("tie_encoder_decoder", (None, False), "decoders have no encoder"),
     Neutral("pruned_heads", (None, {}), "all heads are there"),
     Inert(
-        ("pretraining_tp", "initializer_range", "attention_dropout", "hidden_dropout_prob"),
+        (
+            *("pretraining_tp", "initializer_range", "attention_dropout"),
+            *("hidden_dropout", "hidden_dropout_prob"),
+        ),
         "how it was trained",
     ),
     Inert(

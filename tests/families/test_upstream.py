@@ -1,8 +1,8 @@
 """Our rank files and configs against what TensorRT-LLM's own converter wrote.
 
 `upstream.json` was recorded once, outside of this project, by running that converter on the stored
-checkpoints (docs/families.md says which sources of it). For each checkpoint: its config, a digest of
-each rank file per layout, and what is left out of the comparison because ours differs, with reasons.
+checkpoints (docs/families.md says which sources of it). For each checkpoint: its config, a digest
+of each rank file per layout, and what is left out because ours differs, with the reasons.
 """
 
 from __future__ import annotations

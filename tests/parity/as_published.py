@@ -105,6 +105,8 @@ def spell_as_4(folder: Path) -> None:
         config.pop(key, None)
     config |= older_rope(config["model_type"], config.pop("rope_parameters", None))
     config["torch_dtype"] = config.pop("dtype")
+    if config["model_type"] == "qwen3_moe":
+        config["num_experts"] = config.pop("num_local_experts")
     config["transformers_version"] = "4.57.3"
     for name in ("attn_config", "ffn_config"):
         if name in config:
