@@ -57,7 +57,9 @@ def names_of(formula: str) -> set[str]:
 def both(one: str | None, other: str | None) -> str | None:
     """The condition that both hold; "True" and None always do."""
     stated = [condition for condition in (one, other) if condition not in (None, "True")]
-    return " and ".join(f"({condition})" for condition in stated) if stated else None
+    if len(stated) < 2:
+        return stated[0] if stated else None
+    return " and ".join(f"({condition})" for condition in stated)
 
 
 @lru_cache(maxsize=4096)

@@ -106,5 +106,5 @@ def test_names() -> None:
 
 def test_conditions_are_joined() -> None:
     assert both(None, "True") is None
-    assert both("a", None) == "(a)"
+    assert both("a", None) == "a"
     assert both("a or b", "c") == "(a or b) and (c)"
