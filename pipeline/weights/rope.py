@@ -38,6 +38,7 @@ it ignores without the position type long_rope.
 
 _TYPE_KEYS = ("rope_type", "type")
 _LENGTH_KEY = "original_max_position_embeddings"
+_LAYER_TYPES = {"full_attention", "sliding_attention"}
 _FRACTION_KEY = "partial_rotary_factor"
 
 
@@ -95,6 +96,8 @@ def _of_layers(rule: Rope, config: Mapping[str, Json], faults: list[str]) -> Map
         known = isinstance(parameters, dict) and isinstance(parameters.get(rule.layers), dict)
         if not known:
             faults.append(f"`rope_parameters` has no object for `{rule.layers}`")
+        extra = sorted(parameters.keys() - _LAYER_TYPES) if known else ()
+        faults += [f"`rope_parameters` has an unknown type of layers `{name}`" for name in extra]
         of_layers["rope_parameters"] = parameters[rule.layers] if known else None
     return of_layers
 
