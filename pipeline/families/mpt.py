@@ -11,6 +11,7 @@ Differences from TensorRT-LLM's converter:
   `prefix_lm`, another `expansion_ratio`, norm or `logit_scale`. Such models are refused.
 - It takes the embedding as the head even where the config does not tie them.
 - It leaves `max_position_embeddings` out; here it is `max_seq_len`.
+- It writes `MptForCausalLM` where the source says so, a name that 0.17 does not have for the class.
 """
 
 from __future__ import annotations
