@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pipeline.artifact import Json
 from pipeline.errors import Problem, RecipeError
 
-ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM")
+ARCHITECTURES = (
+    *("LlamaForCausalLM", "MistralForCausalLM", "ExaoneForCausalLM", "InternLMForCausalLM"),
+    *("InternLM2ForCausalLM", "SkyworkForCausalLM"),
+)
 """Decoders of the LLaMA class: pre-norm RMS, rotary positions, gated MLP, one residual each."""
 
 DTYPES = ("bfloat16", "float16", "float32")
