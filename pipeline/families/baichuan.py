@@ -21,7 +21,6 @@ from pipeline.model_classes.baichuan import BAICHUAN
 from pipeline.weights.config_rules import Computed, Copy, Divides, Formula, Inert, Neutral, Require
 from pipeline.weights.decoder_rules import (
     LAYER,
-    column_linear,
     embedding,
     fused_qkv,
     norm,
@@ -29,7 +28,8 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import REMOTE_CODE_KEYS, SIZES
-from pipeline.weights.rules import Drop, Make, Part, Shard, UnitRows
+from pipeline.weights.layer_rules import gated_mlp, rotary_buffer
+from pipeline.weights.rules import Make, Part, Shard, UnitRows
 
 _FIRST_7B = "BaiChuanForCausalLM"
 _OTHERS = "BaichuanForCausalLM"
@@ -90,9 +90,7 @@ _WEIGHT_MAP = (
     ),
     *norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_layernorm"),
     # As in Llama: `fc` is the gate of the source, `gate` its up projection.
-    *column_linear(f"{_SOURCE}.mlp.gate_proj", f"{LAYER}.mlp.fc"),
-    *column_linear(f"{_SOURCE}.mlp.up_proj", f"{LAYER}.mlp.gate"),
-    *row_linear(f"{_SOURCE}.mlp.down_proj", f"{LAYER}.mlp.proj"),
+    *gated_mlp(f"{_SOURCE}.mlp"),
     *norm("model.norm", "transformer.ln_f", on="last"),
     Make(_HEAD, (Part(_HEAD, _HEAD_SHAPE, _HEAD_ROWS),), on="last", when="not is_second"),
     # Baichuan2 does so whenever the head is used (`NormHead`).
@@ -102,10 +100,7 @@ _WEIGHT_MAP = (
         on="last",
         when="is_second",
     ),
-    Drop(
-        f"{_SOURCE}.self_attn.rotary_emb.inv_freq",
-        "a buffer of old checkpoints, worked out from the rotary base",
-    ),
+    *rotary_buffer(f"{_SOURCE}.self_attn"),
 )
 
 FAMILY = Family(

@@ -26,19 +26,17 @@ from pipeline.weights.config_rules import (
 from pipeline.weights.decoder_rules import (
     KEYS,
     LAYER,
-    Q_SIZE,
     QUERIES,
-    column_linear,
     embedding,
     head,
     norm,
     qkv,
-    row_linear,
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense, gated_mlp, rotary_buffer
 from pipeline.weights.rope import ROPE_TYPES
-from pipeline.weights.rules import Drop, Make, Part
+from pipeline.weights.rules import Make, Part
 
 _CONFIG = (
     *SIZES,
@@ -87,23 +85,11 @@ _WEIGHT_MAP = (
         (Part(f"{_ATTENTION}.k_norm.weight", ("num_key_value_heads", "head_size"), (KEYS,)),),
         when="qk_layernorm",
     ),
-    *row_linear(
-        f"{_ATTENTION}.o_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-        bias="attn_bias",
-    ),
-    # TensorRT-LLM's `fc` goes through the activation, so it is the source's gate_proj.
-    *column_linear(f"{_SOURCE}.mlp.gate_proj", f"{LAYER}.mlp.fc"),
-    *column_linear(f"{_SOURCE}.mlp.up_proj", f"{LAYER}.mlp.gate"),
-    *row_linear(f"{_SOURCE}.mlp.down_proj", f"{LAYER}.mlp.proj"),
+    *attention_dense(f"{_ATTENTION}.o_proj", bias="attn_bias"),
+    *gated_mlp(f"{_SOURCE}.mlp"),
     *norm("model.norm", "transformer.ln_f", on="last"),
     *head("lm_head.weight", "model.embed_tokens.weight"),
-    Drop(
-        f"{_ATTENTION}.rotary_emb.inv_freq",
-        "a buffer of old checkpoints, worked out from the rotary base",
-    ),
+    *rotary_buffer(_ATTENTION),
 )
 
 FAMILY = Family(

@@ -32,8 +32,9 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import REMOTE_CODE_KEYS
+from pipeline.weights.layer_rules import rotary_buffer
 from pipeline.weights.rope import ROPE_TYPES
-from pipeline.weights.rules import Drop, Make, Part, Shard
+from pipeline.weights.rules import Make, Part, Shard
 
 _BLOCKS = Each(
     "layer_configs",
@@ -164,10 +165,7 @@ _WEIGHT_MAP = (
     ),
     *norm("model.norm", "transformer.ln_f", on="last"),
     *head("lm_head.weight", "model.embed_tokens.weight"),
-    Drop(
-        f"{_ATTENTION}.rotary_emb.inv_freq",
-        "a buffer of old checkpoints, worked out from the rotary base",
-    ),
+    *rotary_buffer(_ATTENTION),
 )
 
 FAMILY = Family(

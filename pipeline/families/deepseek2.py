@@ -38,7 +38,6 @@ from pipeline.weights.config_rules import (
 from pipeline.weights.decoder_rules import (
     LAYER,
     QUERIES,
-    column_linear,
     experts,
     head,
     norm,
@@ -47,7 +46,8 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import REMOTE_CODE_KEYS, SIZES
-from pipeline.weights.rules import Drop, Make, Part, Pick, Product
+from pipeline.weights.layer_rules import gated_mlp, rotary_buffer, shared_expert
+from pipeline.weights.rules import Make, Part, Pick, Product
 
 _YARN = RopeType(
     (
@@ -231,10 +231,7 @@ _WEIGHT_MAP = (
         f"{_ATTENTION}.o_proj", f"{_TARGET}.dense", columns=f"{_HEADS}*v_head_dim", unit=_HEADS
     ),
     *norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_layernorm"),
-    # A gated MLP's `fc` is what goes through the activation: the source's gate_proj.
-    *column_linear(f"{_SOURCE}.mlp.gate_proj", f"{LAYER}.mlp.fc", when=_DENSE),
-    *column_linear(f"{_SOURCE}.mlp.up_proj", f"{LAYER}.mlp.gate", when=_DENSE),
-    *row_linear(f"{_SOURCE}.mlp.down_proj", f"{LAYER}.mlp.proj", when=_DENSE),
+    *gated_mlp(f"{_SOURCE}.mlp", when=_DENSE),
     *router(f"{_SOURCE}.mlp.gate", when=_EXPERTS),
     *experts(
         (Part(f"{_EXPERT}.up_proj.weight", _UP), Part(f"{_EXPERT}.gate_proj.weight", _UP)),
@@ -242,24 +239,10 @@ _WEIGHT_MAP = (
         size="moe_inter_size",
         when=_EXPERTS,
     ),
-    *column_linear(
-        (f"{_SHARED}.up_proj", f"{_SHARED}.gate_proj"),
-        f"{LAYER}.mlp.shared_expert.fc",
-        rows=_SHARED_SIZE,
-        when=_EXPERTS,
-    ),
-    *row_linear(
-        f"{_SHARED}.down_proj",
-        f"{LAYER}.mlp.shared_expert.proj",
-        columns=_SHARED_SIZE,
-        when=_EXPERTS,
-    ),
+    *shared_expert(_SHARED, _SHARED_SIZE, when=_EXPERTS),
     *norm("model.norm", "transformer.ln_f", on="last"),
     *head("lm_head.weight", "model.embed_tokens.weight"),
-    Drop(
-        f"{_ATTENTION}.rotary_emb.inv_freq",
-        "a buffer of old checkpoints, worked out from the rotary base",
-    ),
+    *rotary_buffer(_ATTENTION),
 )
 
 FAMILY = Family(

@@ -18,16 +18,14 @@ from pipeline.model_classes.llama import LLAMA
 from pipeline.weights.config_rules import Copy, Divides, Formula, Inert, Neutral, Require, Rope
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
-    column_linear,
     embedding,
     head,
     norm,
     qkv,
-    row_linear,
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import REMOTE_CODE_KEYS
+from pipeline.weights.layer_rules import attention_dense, gated_mlp
 from pipeline.weights.rope import ROPE_TYPES
 from pipeline.weights.rules import Drop
 
@@ -69,17 +67,10 @@ _WEIGHT_MAP = (
     *embedding("transformer.wte.weight"),
     *norm(f"{_SOURCE}.ln_1", f"{LAYER}.input_layernorm"),
     *qkv(f"{_ATTENTION}.q_proj", f"{_ATTENTION}.k_proj", f"{_ATTENTION}.v_proj"),
-    *row_linear(
-        f"{_ATTENTION}.out_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-    ),
+    *attention_dense(f"{_ATTENTION}.out_proj"),
     *norm(f"{_SOURCE}.ln_2", f"{LAYER}.post_layernorm"),
     # The MLP computes c_proj(act(c_fc_0(x)) * c_fc_1(x)).
-    *column_linear(f"{_SOURCE}.mlp.c_fc_0", f"{LAYER}.mlp.fc"),
-    *column_linear(f"{_SOURCE}.mlp.c_fc_1", f"{LAYER}.mlp.gate"),
-    *row_linear(f"{_SOURCE}.mlp.c_proj", f"{LAYER}.mlp.proj"),
+    *gated_mlp(f"{_SOURCE}.mlp", "c_fc_0", "c_fc_1", "c_proj"),
     *norm("transformer.ln_f", "transformer.ln_f", on="last"),
     *head("lm_head.weight", "transformer.wte.weight"),
     Drop(

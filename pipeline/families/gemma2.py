@@ -18,16 +18,14 @@ from pipeline.model_classes.gemma import GEMMA2
 from pipeline.weights.config_rules import Copy, Divides, Inert, Neutral, Rope, Window
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
-    column_linear,
     embedding,
     head,
     norm,
     qkv,
-    row_linear,
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense, gated_mlp
 from pipeline.weights.rope import ROPE_TYPES
 from pipeline.weights.rules import Plus
 
@@ -72,23 +70,14 @@ _WEIGHT_MAP = (
     *embedding("model.embed_tokens.weight"),
     *norm(f"{_SOURCE}.input_layernorm", f"{LAYER}.input_layernorm", change=_ADD_ONE),
     *qkv(f"{_ATTENTION}.q_proj", f"{_ATTENTION}.k_proj", f"{_ATTENTION}.v_proj", bias="attn_bias"),
-    *row_linear(
-        f"{_ATTENTION}.o_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-        bias="attn_bias",
-    ),
+    *attention_dense(f"{_ATTENTION}.o_proj", bias="attn_bias"),
     *norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_layernorm", change=_ADD_ONE),
     *norm(
         f"{_SOURCE}.pre_feedforward_layernorm",
         f"{LAYER}.pre_feedforward_layernorm",
         change=_ADD_ONE,
     ),
-    # TensorRT-LLM's `fc` goes through the activation, so it is the source's gate_proj.
-    *column_linear(f"{_SOURCE}.mlp.gate_proj", f"{LAYER}.mlp.fc"),
-    *column_linear(f"{_SOURCE}.mlp.up_proj", f"{LAYER}.mlp.gate"),
-    *row_linear(f"{_SOURCE}.mlp.down_proj", f"{LAYER}.mlp.proj"),
+    *gated_mlp(f"{_SOURCE}.mlp"),
     *norm(
         f"{_SOURCE}.post_feedforward_layernorm",
         f"{LAYER}.post_feedforward_layernorm",

@@ -27,7 +27,8 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS
-from pipeline.weights.rules import Drop, Make, Part, Pick, Shard
+from pipeline.weights.layer_rules import attention_dense, position_embedding
+from pipeline.weights.rules import Drop, Make, Part, Pick
 
 _GPT2 = "GPT2LMHeadModel"
 _SANTACODER = "GPT2LMHeadCustomModel"
@@ -76,14 +77,6 @@ _CONFIG = (
 )
 
 _SOURCE = "transformer.h.{layer}"
-_POSITIONS = Part(
-    "transformer.wpe.weight",
-    ("max_position_embeddings", "hidden_size"),
-    (
-        Shard(0, "max_position_embeddings", pad=True, over="embedding_rows"),
-        Shard(1, "hidden_size", over="embedding_columns"),
-    ),
-)
 
 
 def _multi_query(kind: str, *inputs: str) -> tuple[Make, ...]:
@@ -105,19 +98,12 @@ def _multi_query(kind: str, *inputs: str) -> tuple[Make, ...]:
 
 _WEIGHT_MAP = (
     *embedding("transformer.wte.weight"),
-    Make("transformer.position_embedding.weight", (_POSITIONS,), on="first"),
+    *position_embedding("transformer.wpe.weight"),
     *norm(f"{_SOURCE}.ln_1", f"{LAYER}.input_layernorm", bias="True"),
     *fused_qkv(f"{_SOURCE}.attn.c_attn", bias="True", transposed=True, when=_IS_GPT2),
     *_multi_query("weight", "hidden_size"),
     *_multi_query("bias"),
-    *row_linear(
-        f"{_SOURCE}.attn.c_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-        bias="True",
-        transposed=True,
-    ),
+    *attention_dense(f"{_SOURCE}.attn.c_proj", bias="True", transposed=True),
     *norm(f"{_SOURCE}.ln_2", f"{LAYER}.post_layernorm", bias="True"),
     *column_linear(f"{_SOURCE}.mlp.c_fc", f"{LAYER}.mlp.fc", bias="True", transposed=True),
     *row_linear(f"{_SOURCE}.mlp.c_proj", f"{LAYER}.mlp.proj", bias="True", transposed=True),

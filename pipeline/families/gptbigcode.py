@@ -28,7 +28,6 @@ from pipeline.weights.config_rules import (
 )
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
     column_linear,
     embedding,
     fused_qkv,
@@ -38,7 +37,8 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS
-from pipeline.weights.rules import Drop, Make, Part, Shard
+from pipeline.weights.layer_rules import attention_dense, position_embedding
+from pipeline.weights.rules import Drop
 
 _CONFIG = (
     Copy("vocab_size", "count"),
@@ -88,27 +88,13 @@ _CONFIG = (
 )
 
 _SOURCE = "transformer.h.{layer}"
-_POSITIONS = Part(
-    "transformer.wpe.weight",
-    ("max_position_embeddings", "hidden_size"),
-    (
-        Shard(0, "max_position_embeddings", pad=True, over="embedding_rows"),
-        Shard(1, "hidden_size", over="embedding_columns"),
-    ),
-)
 
 _WEIGHT_MAP = (
     *embedding("transformer.wte.weight"),
-    Make("transformer.position_embedding.weight", (_POSITIONS,), on="first"),
+    *position_embedding("transformer.wpe.weight"),
     *norm(f"{_SOURCE}.ln_1", f"{LAYER}.input_layernorm", bias="True"),
     *fused_qkv(f"{_SOURCE}.attn.c_attn", groups="num_key_value_heads", bias="True"),
-    *row_linear(
-        f"{_SOURCE}.attn.c_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-        bias="True",
-    ),
+    *attention_dense(f"{_SOURCE}.attn.c_proj", bias="True"),
     *norm(f"{_SOURCE}.ln_2", f"{LAYER}.post_layernorm", bias="True"),
     *column_linear(f"{_SOURCE}.mlp.c_fc", f"{LAYER}.mlp.fc", bias="True"),
     *row_linear(f"{_SOURCE}.mlp.c_proj", f"{LAYER}.mlp.proj", bias="True"),

@@ -17,7 +17,6 @@ from pipeline.model_classes.gptj import GPTJ
 from pipeline.weights.config_rules import Copy, Divides, Formula, Inert, Neutral, Require
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
     column_linear,
     embedding,
     head,
@@ -27,6 +26,7 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS
+from pipeline.weights.layer_rules import attention_dense
 from pipeline.weights.rules import Drop, Make, Part, Shard
 
 _GELUS = ("gelu_new", "gelu_fast", "gelu_pytorch_tanh")
@@ -82,12 +82,7 @@ _WEIGHT_MAP = (
     *embedding("transformer.wte.weight"),
     *norm(f"{_SOURCE}.ln_1", f"{LAYER}.input_layernorm", bias="True"),
     *qkv(f"{_ATTENTION}.q_proj", f"{_ATTENTION}.k_proj", f"{_ATTENTION}.v_proj"),
-    *row_linear(
-        f"{_ATTENTION}.out_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-    ),
+    *attention_dense(f"{_ATTENTION}.out_proj"),
     *column_linear(f"{_SOURCE}.mlp.fc_in", f"{LAYER}.mlp.fc", bias="True"),
     *row_linear(f"{_SOURCE}.mlp.fc_out", f"{LAYER}.mlp.proj"),
     Make(

@@ -28,7 +28,6 @@ from pipeline.weights.config_rules import (
 )
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
     column_linear,
     embedding,
     fused_qkv,
@@ -38,6 +37,7 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS
+from pipeline.weights.layer_rules import attention_dense, rotary_buffer
 from pipeline.weights.rules import Drop
 
 _CONFIG = (
@@ -94,23 +94,14 @@ _WEIGHT_MAP = (
     *norm(f"{_SOURCE}.input_layernorm", f"{LAYER}.input_layernorm", bias="True"),
     *norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_attention_layernorm", bias="True"),
     *fused_qkv(f"{_SOURCE}.attention.query_key_value", groups="num_attention_heads", bias="True"),
-    *row_linear(
-        f"{_SOURCE}.attention.dense",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-        bias="True",
-    ),
+    *attention_dense(f"{_SOURCE}.attention.dense", bias="True"),
     *column_linear(f"{_SOURCE}.mlp.dense_h_to_4h", f"{LAYER}.mlp.fc", bias="True"),
     *row_linear(f"{_SOURCE}.mlp.dense_4h_to_h", f"{LAYER}.mlp.proj", bias="True"),
     *norm("gpt_neox.final_layer_norm", "transformer.ln_f", bias="True", on="last"),
     *head("embed_out.weight", "gpt_neox.embed_in.weight"),
     Drop(f"{_SOURCE}.attention.bias", "a buffer of old checkpoints: the causal mask"),
     Drop(f"{_SOURCE}.attention.masked_bias", "a buffer of old checkpoints: a value for the mask"),
-    Drop(
-        f"{_SOURCE}.attention.rotary_emb.inv_freq",
-        "a buffer of old checkpoints, worked out from the rotary base",
-    ),
+    *rotary_buffer(f"{_SOURCE}.attention"),
 )
 
 FAMILY = Family(

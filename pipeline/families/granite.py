@@ -21,16 +21,14 @@ from pipeline.model_classes.llama import LLAMA
 from pipeline.weights.config_rules import Computed, Copy, Divides, Formula, Neutral, Rope
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
-    column_linear,
     embedding,
     head,
     norm,
     qkv,
-    row_linear,
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense, gated_mlp
 from pipeline.weights.rope import ROPE_TYPES
 
 _CONFIG = (
@@ -70,18 +68,9 @@ _WEIGHT_MAP = (
     *embedding("model.embed_tokens.weight"),
     *norm(f"{_SOURCE}.input_layernorm", f"{LAYER}.input_layernorm"),
     *qkv(f"{_ATTENTION}.q_proj", f"{_ATTENTION}.k_proj", f"{_ATTENTION}.v_proj", bias="attn_bias"),
-    *row_linear(
-        f"{_ATTENTION}.o_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-        bias="attn_bias",
-    ),
+    *attention_dense(f"{_ATTENTION}.o_proj", bias="attn_bias"),
     *norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_layernorm"),
-    # TensorRT-LLM's `fc` is the activated projection, its `gate` the other one (see `llama`).
-    *column_linear(f"{_SOURCE}.mlp.gate_proj", f"{LAYER}.mlp.fc", bias="mlp_bias"),
-    *column_linear(f"{_SOURCE}.mlp.up_proj", f"{LAYER}.mlp.gate", bias="mlp_bias"),
-    *row_linear(f"{_SOURCE}.mlp.down_proj", f"{LAYER}.mlp.proj", bias="mlp_bias"),
+    *gated_mlp(f"{_SOURCE}.mlp", bias="mlp_bias"),
     *norm("model.norm", "transformer.ln_f", on="last"),
     *head("lm_head.weight", "model.embed_tokens.weight"),
 )

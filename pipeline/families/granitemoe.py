@@ -29,17 +29,16 @@ from pipeline.weights.config_rules import (
 )
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
     embedding,
     experts,
     head,
     norm,
     qkv,
     router,
-    row_linear,
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense
 from pipeline.weights.rope import ROPE_TYPES
 from pipeline.weights.rules import Part, Pick
 
@@ -96,13 +95,7 @@ _WEIGHT_MAP = (
     *embedding("model.embed_tokens.weight"),
     *norm(f"{_SOURCE}.input_layernorm", f"{LAYER}.input_layernorm"),
     *qkv(f"{_ATTENTION}.q_proj", f"{_ATTENTION}.k_proj", f"{_ATTENTION}.v_proj", bias="attn_bias"),
-    *row_linear(
-        f"{_ATTENTION}.o_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-        bias="attn_bias",
-    ),
+    *attention_dense(f"{_ATTENTION}.o_proj", bias="attn_bias"),
     *norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_layernorm"),
     *router(f"{_EXPERTS}.router.layer"),
     *experts(

@@ -19,18 +19,15 @@ from pipeline.model_classes.llama import LLAMA
 from pipeline.weights.config_rules import Copy, Divides, Formula, Neutral, Rope
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
-    column_linear,
     embedding,
     fused_qkv,
     head,
     norm,
-    row_linear,
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import REMOTE_CODE_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense, gated_mlp, rotary_buffer
 from pipeline.weights.rope import ROPE_TYPES
-from pipeline.weights.rules import Drop
 
 _CONFIG = (
     *SIZES,
@@ -64,24 +61,13 @@ _WEIGHT_MAP = (
     *embedding("model.tok_embeddings.weight"),
     *norm(f"{_SOURCE}.attention_norm", f"{LAYER}.input_layernorm"),
     *fused_qkv(f"{_SOURCE}.attention.wqkv", groups="num_key_value_heads", bias="attn_bias"),
-    *row_linear(
-        f"{_SOURCE}.attention.wo",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-        bias="attn_bias",
-    ),
+    *attention_dense(f"{_SOURCE}.attention.wo", bias="attn_bias"),
     *norm(f"{_SOURCE}.ffn_norm", f"{LAYER}.post_layernorm"),
     # The MLP computes w2(act(w1(x)) * w3(x)).
-    *column_linear(f"{_SOURCE}.feed_forward.w1", f"{LAYER}.mlp.fc"),
-    *column_linear(f"{_SOURCE}.feed_forward.w3", f"{LAYER}.mlp.gate"),
-    *row_linear(f"{_SOURCE}.feed_forward.w2", f"{LAYER}.mlp.proj"),
+    *gated_mlp(f"{_SOURCE}.feed_forward", "w1", "w3", "w2"),
     *norm("model.norm", "transformer.ln_f", on="last"),
     *head("output.weight", "model.tok_embeddings.weight"),
-    Drop(
-        f"{_SOURCE}.attention.rotary_emb.inv_freq",
-        "a buffer of old checkpoints, worked out from the rotary base",
-    ),
+    *rotary_buffer(f"{_SOURCE}.attention"),
 )
 
 FAMILY = Family(

@@ -35,17 +35,16 @@ from pipeline.weights.config_rules import (
 )
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
     Rules,
     column_linear,
     embedding,
     fused_qkv,
     head,
     norm,
-    row_linear,
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS
+from pipeline.weights.layer_rules import attention_dense
 from pipeline.weights.rules import Drop, Make, Part, Shard, Times
 
 _CONFIG = (
@@ -119,14 +118,7 @@ _WEIGHT_MAP = (
     *embedding("transformer.wte.weight"),
     *norm(f"{_SOURCE}.ln_1", f"{LAYER}.input_layernorm", bias="True"),
     *fused_qkv(f"{_SOURCE}.attn.c_attn", bias="True", transposed=True),
-    *row_linear(
-        f"{_SOURCE}.attn.c_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-        bias="True",
-        transposed=True,
-    ),
+    *attention_dense(f"{_SOURCE}.attn.c_proj", bias="True", transposed=True),
     *norm(f"{_SOURCE}.ln_2", f"{LAYER}.post_layernorm", bias="True"),
     *_column(f"{_SOURCE}.mlp.c_fc2", f"{LAYER}.mlp.fc"),
     *_column(f"{_SOURCE}.mlp.c_fc", f"{LAYER}.mlp.gate"),

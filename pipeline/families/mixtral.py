@@ -26,19 +26,18 @@ from pipeline.weights.config_rules import (
 )
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
     embedding,
     experts,
     head,
     norm,
     qkv,
     router,
-    row_linear,
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense, rotary_buffer
 from pipeline.weights.rope import ROPE_TYPES
-from pipeline.weights.rules import Drop, Part
+from pipeline.weights.rules import Part
 
 _CONFIG = (
     *SIZES,
@@ -76,12 +75,7 @@ _WEIGHT_MAP = (
     *embedding("model.embed_tokens.weight"),
     *norm(f"{_SOURCE}.input_layernorm", f"{LAYER}.input_layernorm"),
     *qkv(f"{_ATTENTION}.q_proj", f"{_ATTENTION}.k_proj", f"{_ATTENTION}.v_proj"),
-    *row_linear(
-        f"{_ATTENTION}.o_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-    ),
+    *attention_dense(f"{_ATTENTION}.o_proj"),
     *norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_layernorm"),
     *router(f"{_SOURCE}.block_sparse_moe.gate"),
     # An expert computes w2(silu(w1(x)) * w3(x)): w3 is the up projection, w1 the gate.
@@ -94,10 +88,7 @@ _WEIGHT_MAP = (
     ),
     *norm("model.norm", "transformer.ln_f", on="last"),
     *head("lm_head.weight", "model.embed_tokens.weight"),
-    Drop(
-        f"{_ATTENTION}.rotary_emb.inv_freq",
-        "a buffer of old checkpoints, worked out from the rotary base",
-    ),
+    *rotary_buffer(_ATTENTION),
 )
 
 FAMILY = Family(

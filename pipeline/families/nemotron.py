@@ -27,7 +27,6 @@ from pipeline.weights.config_rules import (
 )
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
     Rules,
     column_linear,
     embedding,
@@ -38,6 +37,7 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense
 from pipeline.weights.rope import ROPE_TYPES
 from pipeline.weights.rules import Place, Plus
 
@@ -88,12 +88,7 @@ _WEIGHT_MAP = (
     *embedding("model.embed_tokens.weight"),
     *_norm(f"{_SOURCE}.input_layernorm", f"{LAYER}.input_layernorm"),
     *qkv(f"{_ATTENTION}.q_proj", f"{_ATTENTION}.k_proj", f"{_ATTENTION}.v_proj"),
-    *row_linear(
-        f"{_ATTENTION}.o_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-    ),
+    *attention_dense(f"{_ATTENTION}.o_proj"),
     *_norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_layernorm"),
     *column_linear(f"{_SOURCE}.mlp.up_proj", f"{LAYER}.mlp.fc"),
     *row_linear(f"{_SOURCE}.mlp.down_proj", f"{LAYER}.mlp.proj"),

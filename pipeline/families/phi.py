@@ -16,7 +16,6 @@ from pipeline.model_classes.phi import PHI
 from pipeline.weights.config_rules import Copy, Divides, Formula, Inert, Neutral, Require, Rope
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
     column_linear,
     embedding,
     head,
@@ -26,6 +25,7 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense
 from pipeline.weights.rules import Make, Part, Shard
 
 _CONFIG = (
@@ -56,13 +56,7 @@ _WEIGHT_MAP = (
     *embedding("model.embed_tokens.weight"),
     *norm(f"{_SOURCE}.input_layernorm", f"{LAYER}.input_layernorm", bias="True"),
     *qkv(f"{_ATTENTION}.q_proj", f"{_ATTENTION}.k_proj", f"{_ATTENTION}.v_proj", bias="True"),
-    *row_linear(
-        f"{_ATTENTION}.dense",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-        bias="True",
-    ),
+    *attention_dense(f"{_ATTENTION}.dense", bias="True"),
     *column_linear(f"{_SOURCE}.mlp.fc1", f"{LAYER}.mlp.fc", bias="True"),
     *row_linear(f"{_SOURCE}.mlp.fc2", f"{LAYER}.mlp.proj", bias="True"),
     *norm("model.final_layernorm", "transformer.ln_f", bias="True", on="last"),

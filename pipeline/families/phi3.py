@@ -30,7 +30,6 @@ from pipeline.weights.config_rules import (
 )
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
     embedding,
     fused_qkv,
     head,
@@ -39,6 +38,7 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense
 from pipeline.weights.rules import Make, Part, Pick, Shard
 
 _CODE = {
@@ -118,12 +118,7 @@ _WEIGHT_MAP = (
     *embedding("model.embed_tokens.weight"),
     *norm(f"{_SOURCE}.input_layernorm", f"{LAYER}.input_layernorm"),
     *fused_qkv(f"{_SOURCE}.self_attn.qkv_proj"),
-    *row_linear(
-        f"{_SOURCE}.self_attn.o_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-    ),
+    *attention_dense(f"{_SOURCE}.self_attn.o_proj"),
     *norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_layernorm"),
     # transformers has the gate first, TensorRT-LLM's `swiglu` applies it to the second half.
     Make(

@@ -28,7 +28,6 @@ from pipeline.weights.config_rules import (
 )
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
     column_linear,
     embedding,
     fused_qkv,
@@ -38,6 +37,7 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS
+from pipeline.weights.layer_rules import attention_dense
 from pipeline.weights.rules import Shard
 
 _LENGTH = "original_max_position_embeddings"
@@ -119,13 +119,7 @@ _WEIGHT_MAP = (
     *embedding("model.embed_tokens.weight"),
     *norm(f"{_SOURCE}.input_layernorm", f"{LAYER}.input_layernorm", bias="True"),
     *fused_qkv(f"{_SOURCE}.self_attn.query_key_value", groups="num_key_value_heads", bias="True"),
-    *row_linear(
-        f"{_SOURCE}.self_attn.dense",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-        bias="True",
-    ),
+    *attention_dense(f"{_SOURCE}.self_attn.dense", bias="True"),
     *norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_layernorm", bias="True"),
     *column_linear(
         f"{_SOURCE}.mlp.up_proj",

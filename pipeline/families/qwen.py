@@ -25,7 +25,6 @@ from pipeline.weights.config_rules import (
 )
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
     column_linear,
     embedding,
     fused_qkv,
@@ -35,6 +34,7 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import REMOTE_CODE_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense, rotary_buffer
 from pipeline.weights.rope import ROPE_TYPES
 from pipeline.weights.rules import Drop
 
@@ -84,12 +84,7 @@ _WEIGHT_MAP = (
     *embedding("transformer.wte.weight"),
     *norm(f"{_SOURCE}.ln_1", f"{LAYER}.input_layernorm"),
     *fused_qkv(f"{_SOURCE}.attn.c_attn", bias="True"),
-    *row_linear(
-        f"{_SOURCE}.attn.c_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-    ),
+    *attention_dense(f"{_SOURCE}.attn.c_proj"),
     *norm(f"{_SOURCE}.ln_2", f"{LAYER}.post_layernorm"),
     # The second one goes through the activation.
     *column_linear(f"{_SOURCE}.mlp.w2", f"{LAYER}.mlp.fc", rows=_MLP_SIZE),
@@ -98,10 +93,7 @@ _WEIGHT_MAP = (
     *norm("transformer.ln_f", "transformer.ln_f", on="last"),
     *head("lm_head.weight", "transformer.wte.weight"),
     Drop("transformer.rotary_emb.inv_freq", "a buffer, worked out from the rotary base"),
-    Drop(
-        f"{_SOURCE}.attn.rotary_emb.inv_freq",
-        "a buffer of old checkpoints, worked out from the rotary base",
-    ),
+    *rotary_buffer(f"{_SOURCE}.attn"),
 )
 
 FAMILY = Family(

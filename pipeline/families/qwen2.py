@@ -25,18 +25,15 @@ from pipeline.weights.config_rules import (
 )
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
-    column_linear,
     embedding,
     head,
     norm,
     qkv,
-    row_linear,
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense, gated_mlp, head_norms, rotary_buffer
 from pipeline.weights.rope import ROPE_TYPES
-from pipeline.weights.rules import Drop
 
 _QWEN2 = "Qwen2ForCausalLM"
 _QWEN3 = "Qwen3ForCausalLM"
@@ -98,29 +95,13 @@ _WEIGHT_MAP = (
     *embedding("model.embed_tokens.weight"),
     *norm(f"{_SOURCE}.input_layernorm", f"{LAYER}.input_layernorm"),
     *qkv(f"{_ATTENTION}.q_proj", f"{_ATTENTION}.k_proj", f"{_ATTENTION}.v_proj", bias="attn_bias"),
-    *norm(
-        f"{_ATTENTION}.q_norm", f"{LAYER}.attention.q_layernorm", size="head_size", when=_IS_QWEN3
-    ),
-    *norm(
-        f"{_ATTENTION}.k_norm", f"{LAYER}.attention.k_layernorm", size="head_size", when=_IS_QWEN3
-    ),
-    *row_linear(
-        f"{_ATTENTION}.o_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-    ),
+    *head_norms(f"{_ATTENTION}.q_norm", f"{_ATTENTION}.k_norm", when=_IS_QWEN3),
+    *attention_dense(f"{_ATTENTION}.o_proj"),
     *norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_layernorm"),
-    # TensorRT-LLM's `fc` goes through the activation, so it is the source's gate_proj.
-    *column_linear(f"{_SOURCE}.mlp.gate_proj", f"{LAYER}.mlp.fc"),
-    *column_linear(f"{_SOURCE}.mlp.up_proj", f"{LAYER}.mlp.gate"),
-    *row_linear(f"{_SOURCE}.mlp.down_proj", f"{LAYER}.mlp.proj"),
+    *gated_mlp(f"{_SOURCE}.mlp"),
     *norm("model.norm", "transformer.ln_f", on="last"),
     *head("lm_head.weight", "model.embed_tokens.weight"),
-    Drop(
-        f"{_ATTENTION}.rotary_emb.inv_freq",
-        "a buffer of old checkpoints, worked out from the rotary base",
-    ),
+    *rotary_buffer(_ATTENTION),
 )
 
 FAMILY = Family(

@@ -28,20 +28,18 @@ from pipeline.weights.config_rules import (
 )
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
-    column_linear,
     embedding,
     experts,
     head,
     norm,
     qkv,
     router,
-    row_linear,
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense, head_norms, rotary_buffer, shared_expert
 from pipeline.weights.rope import ROPE_TYPES
-from pipeline.weights.rules import Drop, Make, Part
+from pipeline.weights.rules import Make, Part
 
 _QWEN2 = "Qwen2MoeForCausalLM"
 _QWEN3 = "Qwen3MoeForCausalLM"
@@ -118,18 +116,8 @@ _WEIGHT_MAP = (
     *embedding("model.embed_tokens.weight"),
     *norm(f"{_SOURCE}.input_layernorm", f"{LAYER}.input_layernorm"),
     *qkv(f"{_ATTENTION}.q_proj", f"{_ATTENTION}.k_proj", f"{_ATTENTION}.v_proj", bias="attn_bias"),
-    *norm(
-        f"{_ATTENTION}.q_norm", f"{LAYER}.attention.q_layernorm", size="head_size", when=_IS_QWEN3
-    ),
-    *norm(
-        f"{_ATTENTION}.k_norm", f"{LAYER}.attention.k_layernorm", size="head_size", when=_IS_QWEN3
-    ),
-    *row_linear(
-        f"{_ATTENTION}.o_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-    ),
+    *head_norms(f"{_ATTENTION}.q_norm", f"{_ATTENTION}.k_norm", when=_IS_QWEN3),
+    *attention_dense(f"{_ATTENTION}.o_proj"),
     *norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_layernorm"),
     *router(f"{_SOURCE}.mlp.gate"),
     *experts(
@@ -140,18 +128,7 @@ _WEIGHT_MAP = (
         Part(f"{_EXPERT}.down_proj.weight", ("hidden_size", "moe_intermediate_size")),
         size="moe_intermediate_size",
     ),
-    *column_linear(
-        (f"{_SHARED}.up_proj", f"{_SHARED}.gate_proj"),
-        f"{LAYER}.mlp.shared_expert.fc",
-        rows="moe_shared_expert_intermediate_size",
-        when=_IS_QWEN2,
-    ),
-    *row_linear(
-        f"{_SHARED}.down_proj",
-        f"{LAYER}.mlp.shared_expert.proj",
-        columns="moe_shared_expert_intermediate_size",
-        when=_IS_QWEN2,
-    ),
+    *shared_expert(_SHARED, "moe_shared_expert_intermediate_size", when=_IS_QWEN2),
     Make(
         f"{LAYER}.mlp.shared_expert_gate.weight",
         (Part(f"{_SOURCE}.mlp.shared_expert_gate.weight", ("1", "hidden_size")),),
@@ -159,10 +136,7 @@ _WEIGHT_MAP = (
     ),
     *norm("model.norm", "transformer.ln_f", on="last"),
     *head("lm_head.weight", "model.embed_tokens.weight"),
-    Drop(
-        f"{_ATTENTION}.rotary_emb.inv_freq",
-        "a buffer of old checkpoints, worked out from the rotary base",
-    ),
+    *rotary_buffer(_ATTENTION),
 )
 
 FAMILY = Family(

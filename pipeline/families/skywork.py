@@ -15,18 +15,15 @@ from pipeline.model_classes.llama import LLAMA
 from pipeline.weights.config_rules import Copy, Divides, Formula, Neutral, Rope
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
-    column_linear,
     embedding,
     head,
     norm,
     qkv,
-    row_linear,
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import REMOTE_CODE_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense, gated_mlp, rotary_buffer
 from pipeline.weights.rope import ROPE_TYPES
-from pipeline.weights.rules import Drop
 
 _CONFIG = (
     *SIZES,
@@ -62,23 +59,12 @@ _WEIGHT_MAP = (
     *embedding("model.embed_tokens.weight"),
     *norm(f"{_SOURCE}.input_layernorm", f"{LAYER}.input_layernorm"),
     *qkv(f"{_ATTENTION}.q_proj", f"{_ATTENTION}.k_proj", f"{_ATTENTION}.v_proj"),
-    *row_linear(
-        f"{_ATTENTION}.o_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-    ),
+    *attention_dense(f"{_ATTENTION}.o_proj"),
     *norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_layernorm"),
-    # TensorRT-LLM's `fc` is the activated projection, its `gate` the other one (see `llama`).
-    *column_linear(f"{_SOURCE}.mlp.gate_proj", f"{LAYER}.mlp.fc"),
-    *column_linear(f"{_SOURCE}.mlp.up_proj", f"{LAYER}.mlp.gate"),
-    *row_linear(f"{_SOURCE}.mlp.down_proj", f"{LAYER}.mlp.proj"),
+    *gated_mlp(f"{_SOURCE}.mlp"),
     *norm("model.norm", "transformer.ln_f", on="last"),
     *head("lm_head.weight", "model.embed_tokens.weight"),
-    Drop(
-        f"{_ATTENTION}.rotary_emb.inv_freq",
-        "a buffer of old checkpoints, worked out from the rotary base",
-    ),
+    *rotary_buffer(_ATTENTION),
 )
 
 FAMILY = Family(

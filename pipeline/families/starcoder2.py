@@ -14,7 +14,6 @@ from pipeline.model_classes.gpt import GPT
 from pipeline.weights.config_rules import Constant, Copy, Divides, Inert, Neutral, Rope, Window
 from pipeline.weights.decoder_rules import (
     LAYER,
-    Q_SIZE,
     column_linear,
     embedding,
     head,
@@ -24,6 +23,7 @@ from pipeline.weights.decoder_rules import (
 )
 from pipeline.weights.family import Family
 from pipeline.weights.general_keys import GENERAL_KEYS, SIZES
+from pipeline.weights.layer_rules import attention_dense
 from pipeline.weights.rope import ROPE_TYPES
 
 _GELUS = ("gelu_pytorch_tanh", "gelu_new", "gelu_fast")
@@ -74,13 +74,7 @@ _WEIGHT_MAP = (
     *embedding("model.embed_tokens.weight"),
     *norm(f"{_SOURCE}.input_layernorm", f"{LAYER}.input_layernorm", bias="True"),
     *qkv(f"{_ATTENTION}.q_proj", f"{_ATTENTION}.k_proj", f"{_ATTENTION}.v_proj", bias="bias"),
-    *row_linear(
-        f"{_ATTENTION}.o_proj",
-        f"{LAYER}.attention.dense",
-        columns=Q_SIZE,
-        unit="num_attention_heads",
-        bias="bias",
-    ),
+    *attention_dense(f"{_ATTENTION}.o_proj", bias="bias"),
     *norm(f"{_SOURCE}.post_attention_layernorm", f"{LAYER}.post_layernorm", bias="True"),
     *column_linear(f"{_SOURCE}.mlp.c_fc", f"{LAYER}.mlp.fc", bias="bias"),
     *row_linear(f"{_SOURCE}.mlp.c_proj", f"{LAYER}.mlp.proj", bias="bias"),
