@@ -19,11 +19,11 @@ from pipeline.sources.digest_memory import DigestMemory
 from pipeline.sources.selection import TOKENIZER_CONFIG_NAME, remote_code_references
 from pipeline.weights.layout import ConversionPlan, plan_conversion, resolve_dtype
 from pipeline.weights.parallel import Parallelism
+from pipeline.weights.stream import DEFAULT_MEMORY_BYTES
 
 INTERPRETER_BYTES = 100 << 20
 """What converting takes at any model size, beside what `max_memory_bytes` allows."""
 
-DEFAULT_MAX_MEMORY_BYTES = 256_000_000
 
 SMOKE_MEMORY_BYTES = 700 << 20
 """The tokenizer's and the runtime's own, beside the weights."""
@@ -64,7 +64,7 @@ def resolve(
     memory: DigestMemory,
     hardware: Hardware,
     offline: bool = False,
-    max_memory_bytes: int = DEFAULT_MAX_MEMORY_BYTES,
+    max_memory_bytes: int = DEFAULT_MEMORY_BYTES,
 ) -> Plan:
     """Resolve a recipe: source, family, layout, engine; find what would fail.
 

@@ -31,15 +31,14 @@ LockTimeoutOpt = Annotated[
     typer.Option("--lock-timeout", help="Seconds to wait for a process that makes the same."),
 ]
 MaxMemoryOpt = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--max-memory",
         min=1,
         metavar="MB",
-        help="Memory that converting may use beyond the interpreter's own, in MB.",
+        help="Memory that converting may use beyond the interpreter's own, in MB [default: 256].",
     ),
 ]
-DEFAULT_MAX_MEMORY_MB = 256
 ExplainOpt = Annotated[
     str | None,
     typer.Option(

@@ -10,7 +10,6 @@ import typer
 
 from pipeline.cli.answering import Mode, answering
 from pipeline.cli.options import (
-    DEFAULT_MAX_MEMORY_MB,
     DebugOpt,
     ExplainOpt,
     JsonOpt,
@@ -62,7 +61,7 @@ def _resolve(
     overrides: list[str] | None,
     store: Store,
     offline: bool,
-    max_memory_mb: int = DEFAULT_MAX_MEMORY_MB,
+    max_memory_mb: int | None = None,
 ) -> Plan:
     from pipeline.hardware import detect
     from pipeline.plan import resolve
@@ -71,12 +70,13 @@ def _resolve(
 
     loaded = load_recipe(recipe, variant=variant, overrides=tuple(overrides or ()))
     memory = DigestMemory(store.root)
+    limit = {} if max_memory_mb is None else {"max_memory_bytes": max_memory_mb * 1_000_000}
     return resolve(
         loaded,
         memory=memory,
         hardware=detect(),
         offline=offline,
-        max_memory_bytes=max_memory_mb * 1_000_000,
+        **limit,
     )
 
 
@@ -91,7 +91,7 @@ def _stage_command(name: str, until: str, help_text: str) -> Callable[..., None]
         out: OutOpt = None,
         offline: OfflineOpt = False,
         lock_timeout: LockTimeoutOpt = 3600.0,
-        max_memory: MaxMemoryOpt = DEFAULT_MAX_MEMORY_MB,
+        max_memory: MaxMemoryOpt = None,
         as_json: JsonOpt = False,
         quiet: QuietOpt = False,
         debug: DebugOpt = False,
@@ -140,7 +140,7 @@ def convert(
     explain: ExplainOpt = None,
     offline: OfflineOpt = False,
     lock_timeout: LockTimeoutOpt = 3600.0,
-    max_memory: MaxMemoryOpt = DEFAULT_MAX_MEMORY_MB,
+    max_memory: MaxMemoryOpt = None,
     as_json: JsonOpt = False,
     quiet: QuietOpt = False,
     debug: DebugOpt = False,

@@ -47,13 +47,6 @@ def holds(condition: str | None, facts: Facts) -> bool:
     return condition is None or bool(evaluate(condition, facts))
 
 
-def names_of(formula: str) -> set[str]:
-    """The facts that a formula reads."""
-    nodes = list(ast.walk(_parse(formula)))
-    functions = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
-    return {node.id for node in nodes if isinstance(node, ast.Name) and id(node) not in functions}
-
-
 def both(one: str | None, other: str | None) -> str | None:
     """The condition that both hold; "True" and None always do."""
     stated = [condition for condition in (one, other) if condition not in (None, "True")]

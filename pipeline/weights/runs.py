@@ -31,7 +31,7 @@ def share_of(over: Over, parallelism: Parallelism, tp_rank: int) -> tuple[int, i
 
 def runs_of(part: Taken, dim: int, parallelism: Parallelism, tp_rank: int) -> tuple[list[Run], int]:
     """Runs of the source for a dim of the target, and how many zeros follow."""
-    _, whole, first, last = range_of(part, dim, parallelism, tp_rank)
+    whole, first, last = range_of(part, dim, parallelism, tp_rank)
     kept = max(0, min(last, whole) - first)
     zeros = last - first - kept
     if not kept:
@@ -59,10 +59,8 @@ def _picked_runs(
             first += count
 
 
-def range_of(
-    part: Taken, dim: int, parallelism: Parallelism, tp_rank: int
-) -> tuple[Split | None, int, int, int]:
-    """The split of a dim, its size without padding, and the rank's range of it."""
+def range_of(part: Taken, dim: int, parallelism: Parallelism, tp_rank: int) -> tuple[int, int, int]:
+    """The size of a dim without padding, and the rank's range of it."""
     source_dim = 1 - dim if part.transposed else dim
     whole = part.columns if source_dim else part.rows
     if part.picked is not None and part.picked[0] == source_dim:
@@ -73,8 +71,8 @@ def range_of(
         if split.dim == dim and num_ranks > 1:
             first, count = held(split, num_ranks, rank)
             piece = whole // split.pieces
-            return split, whole, first * piece, (first + count) * piece
-    return None, whole, 0, whole
+            return whole, first * piece, (first + count) * piece
+    return whole, 0, whole
 
 
 def held(split: Split, num_ranks: int, rank: int) -> tuple[int, int]:

@@ -171,7 +171,7 @@ def _projection(
 ) -> Iterator[AnyPatch]:
     """A rank's rows, projected to its columns; rows of padding are zeros."""
     rows, zeros = runs_of(part.rows, 0, parallelism, tp_rank)
-    _, _, first, last = range_of(part.by, 1, parallelism, tp_rank)
+    _, first, last = range_of(part.by, 1, parallelism, tp_rank)
     for run in rows:
         yield ProductPatch(
             0,
@@ -220,14 +220,14 @@ def _size(part: AnyTaken, parallelism: Parallelism, tp_rank: int) -> tuple[int, 
         heads = part.heads.pieces // parallelism.tp_size
         return heads * part.keys.columns, part.queries.columns
     if isinstance(part, TakenProjection):
-        _, _, top, bottom = range_of(part.rows, 0, parallelism, tp_rank)
-        _, _, left, right = range_of(part.by, 1, parallelism, tp_rank)
+        _, top, bottom = range_of(part.rows, 0, parallelism, tp_rank)
+        _, left, right = range_of(part.by, 1, parallelism, tp_rank)
         return bottom - top, right - left
     if part.blocks:
         return len(_held_blocks(part, parallelism, tp_rank)) * part.columns, _block(part)[2]
     found = []
     for dim in (0, 1):
-        _, _, first, last = range_of(part, dim, parallelism, tp_rank)
+        _, first, last = range_of(part, dim, parallelism, tp_rank)
         found.append(last - first)
     return found[0], found[1]
 

@@ -35,7 +35,7 @@ from pipeline.weights.schedule import (
 if TYPE_CHECKING:
     from pipeline.weights.blocks import NotFinite, Reader
 
-DEFAULT_MEMORY_BYTES = 256 << 20
+DEFAULT_MEMORY_BYTES = 256_000_000
 """What all threads together may hold, beyond the interpreter, its packages and the plan."""
 
 MIN_MEMORY_BYTES = 8 << 20
@@ -93,7 +93,7 @@ def write_checkpoint(
     if max_memory_bytes < MIN_MEMORY_BYTES:
         raise ResourceError(
             f"conversion cannot work in {max_memory_bytes:,} bytes of memory",
-            hint=f"allow {MIN_MEMORY_BYTES >> 20} MiB or more by `--max-memory`",
+            hint=f"allow {-(-MIN_MEMORY_BYTES // 1_000_000)} MB or more by `--max-memory`",
         )
     check_source(plan, source_dir)
     work = all_work(plan)

@@ -12,7 +12,6 @@ from pipeline.weights.formulas import (
     evaluate_shape,
     evaluate_size,
     holds,
-    names_of,
 )
 
 FACTS: dict[str, Any] = {
@@ -96,12 +95,6 @@ def test_nothing_else_is_a_formula(formula: str) -> None:
 def test_no_function_can_be_called_but_those_of_the_language() -> None:
     with pytest.raises(KeyError, match="__import__"):
         evaluate("__import__('os')", FACTS)
-
-
-def test_names() -> None:
-    assert names_of("ceil(heads, tp) + kv[layer] * moe.num_experts") == {
-        *("heads", "tp", "kv", "layer", "moe"),
-    }
 
 
 def test_conditions_are_joined() -> None:
