@@ -18,10 +18,9 @@ import yaml
 from pipeline.recipe.mistakes import Mark, Mistake, Origin
 from pipeline.recipe.nodes import BrokenNode, Entry, ListNode, MapNode, Node, ScalarNode
 from pipeline.recipe.plain_scalars import resolve_plain
-from pipeline.recipe.yaml_syntax import reader_mistakes, syntax_mistake
+from pipeline.recipe.yaml_syntax import MAX_DEPTH, TOO_DEEP, reader_mistakes, syntax_mistake
 
 MAX_BYTES = 1 << 20
-MAX_DEPTH = 20
 
 _Event = Any
 """An event of the parser; the stubs of PyYAML lack the attributes of its kinds."""
@@ -116,8 +115,7 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             node = self._scalar(event)
         elif depth > MAX_DEPTH:
-            hint = "remove levels: no section of a recipe lies that deep"
-            raise _TooDeep(Mistake(mark, f"nesting is deeper than {MAX_DEPTH} levels", hint))
+            raise _TooDeep(Mistake(mark, TOO_DEEP.message, TOO_DEEP.hint))
         elif isinstance(event, yaml.SequenceStartEvent):
             node = ListNode(mark, tuple(self._items(events, depth + 1)))
         else:

@@ -9,6 +9,8 @@ import yaml
 
 from pipeline.recipe.mistakes import Mark, Mistake, Origin
 
+MAX_DEPTH = 20
+
 # What YAML calls printable, less a byte order mark amid text. Source: YAML 1.2.2, section 5.1.
 _UNPRINTABLE = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
@@ -29,7 +31,14 @@ class _Advice:
     at_start: bool = False
 
 
+TOO_DEEP = _Advice(
+    "exceeded maximum nesting depth",  # libyaml 0.2.6 and later, far beyond our own limit
+    f"nesting is deeper than {MAX_DEPTH} levels",
+    "remove levels: no section of a recipe lies that deep",
+)
+
 _ADVICE = (
+    TOO_DEEP,
     _Advice(
         "found unexpected end of stream",
         "this quote is never closed",

@@ -9,7 +9,8 @@ import pytest
 from pipeline.recipe.mistakes import Origin
 from pipeline.recipe.nodes import MapNode, Plain, find_key_mark, find_node, plain
 from pipeline.recipe.plain_scalars import quote_if_needed, resolve_plain
-from pipeline.recipe.strict_yaml import MAX_BYTES, MAX_DEPTH, parse_bytes, parse_text
+from pipeline.recipe.strict_yaml import MAX_BYTES, parse_bytes, parse_text
+from pipeline.recipe.yaml_syntax import MAX_DEPTH
 
 
 def _values(text: str) -> Plain:
