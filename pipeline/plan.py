@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pipeline.checkpoint.huggingface import SourceCheckpoint
 from pipeline.checkpoint.safetensors_file import ITEM_BYTES
@@ -55,6 +56,7 @@ class Plan:
     hardware: Hardware
     needs: Mapping[str, Need]
     max_memory_bytes: int
+    cache_dir: Path
     problems: tuple[Problem, ...]
 
 
@@ -63,6 +65,7 @@ def resolve(
     *,
     memory: DigestMemory,
     hardware: Hardware,
+    cache_dir: Path,
     offline: bool = False,
     max_memory_bytes: int = DEFAULT_MEMORY_BYTES,
 ) -> Plan:
@@ -71,7 +74,8 @@ def resolve(
     Problems that leave the plan whole are listed in it. Raises PlanRefused with all that was found
     where no conversion is possible, and RemoteError or RecipeError where the source cannot be
     read. No weight is read: digests of a local source that was never hashed stay unknown.
-    `max_memory_bytes` is what converting may use beyond the interpreter; no result depends on it.
+    `max_memory_bytes` is what converting may use beyond the interpreter, `cache_dir` a folder where
+    engine backends keep what makes later builds faster; no result depends on them.
     """
     recipe = loaded.recipe
     source = open_source(recipe.source, loaded.base_dir, memory, offline=offline)
@@ -110,6 +114,7 @@ def resolve(
         hardware=hardware,
         needs=_needs(source, conversion, engine, recipe, max_memory_bytes),
         max_memory_bytes=max_memory_bytes,
+        cache_dir=cache_dir,
         problems=tuple(problems),
     )
 

@@ -19,6 +19,11 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def build_caches(self) -> Path:
+        """Where engine backends keep what makes later builds faster; it need not exist."""
+        return self.root / "build-caches"
+
     def path_of(self, stage: str, key: str) -> Path:
         """Where an artifact is, or would be."""
         return self.root / "artifacts" / stage / key

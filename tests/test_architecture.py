@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parent.parent / "pipeline"
 ROWS = [
     {"errors", "progress"},
     {"artifact", "hardware"},
-    {"store"},
+    {"formulas", "store"},
+    {"trtllm"},
     {"recipe"},
     {"checkpoint"},
     {"sources"},

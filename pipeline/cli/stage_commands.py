@@ -75,6 +75,7 @@ def _resolve(
         loaded,
         memory=memory,
         hardware=detect(),
+        cache_dir=store.build_caches,
         offline=offline,
         **limit,
     )

@@ -69,8 +69,14 @@ class Engine(Protocol):
         settings: EngineSettings,
         out_dir: Path,
         progress: Progress,
+        *,
+        cache_dir: Path | None = None,
     ) -> dict[str, Json]:
         """Write the engine folder: engine files, `config.json`, `attention.json`; returns facts.
+
+        `cache_dir` outlives builds: what may make a later one faster is kept there (kernel
+        timings, say). It need not exist, and nothing but time may depend on it. None: nothing is
+        kept.
 
         Facts and files are the same for the same checkpoint, settings and tools. Raises
         ToolFailed or MachineError; what was written to `out_dir` by then is the caller's to remove.

@@ -94,6 +94,8 @@ class OnnxRuntimeEngine:
         settings: EngineSettings,
         out_dir: Path,
         progress: Progress,
+        *,
+        cache_dir: Path | None = None,
     ) -> dict[str, Json]:
         """Write the graph, place the rank files beside it, and prove its attention by a run."""
         from pipeline.graph.decoder import write_decoder

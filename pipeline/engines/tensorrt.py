@@ -93,6 +93,8 @@ class TensorRTEngine:
         settings: EngineSettings,
         out_dir: Path,
         progress: Progress,
+        *,
+        cache_dir: Path | None = None,
     ) -> dict[str, Json]:
         """Write the graph, compile it in a child process, and record the proof."""
         from pipeline.graph.decoder import write_decoder

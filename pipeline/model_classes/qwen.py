@@ -9,6 +9,7 @@ never has a bias. The shared expert is one linear of up and gate rows, split ove
 
 from __future__ import annotations
 
+from pipeline.formulas import both
 from pipeline.weights.config_rules import REQUIRED
 from pipeline.weights.decoder_parameters import (
     EMBEDDING_PARAMETER,
@@ -19,7 +20,6 @@ from pipeline.weights.decoder_parameters import (
     mlp_parameters,
     norm_parameters,
 )
-from pipeline.weights.formulas import both
 from pipeline.weights.inventory import Parameter
 from pipeline.weights.model_class import BASE_KEYS, NO_EXPERTS, ModelClass
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.trtllm.left_out import DECIDED, GONE
+
 RENAMED_KEYS = {
     "max_seq_length": "engine.max_seq_len",
     "max_sequence_length": "engine.max_seq_len",
@@ -14,6 +16,16 @@ RENAMED_KEYS = {
     "batch_size": "engine.max_batch_size",
     "max_batch": "engine.max_batch_size",
     "max_num_seqs": "engine.max_batch_size",
+    "max_decoder_seq_len": "engine.max_seq_len",
+    "max_multimodal_len": "engine.max_prompt_embedding_table_size",
+    "max_num_batched_tokens": "engine.max_num_tokens",
+    "strip_plan": "engine.use_strip_plan",
+    "kv_cache_dtype": "checkpoint.quantization",
+    "kv_block_size": "engine.tokens_per_block",
+    "block_size": "engine.tokens_per_block",
+    "paged_context_fmha": "engine.use_paged_context_fmha",
+    "fp8_context_fmha": "engine.use_fp8_context_fmha",
+    "build_timeout": "engine.build_timeout_s",
     "tp": "checkpoint.tp_size",
     "tensor_parallel": "checkpoint.tp_size",
     "tensor_parallel_size": "checkpoint.tp_size",
@@ -69,20 +81,11 @@ SECRET_KEYS = ("token", "hf_token", "api_key", "password", "secret")
 """Keys whose value is not to be shown in a message."""
 
 EXPLAINED_KEYS = {
-    "max_output_len": "it is gone from TensorRT-LLM: `engine.max_seq_len` limits prompt and output "
-    "together, `smoke.max_new_tokens` the output of the smoke test",
-    "max_num_tokens": "recipes do not know it yet: leave it out",
-    "opt_num_tokens": "recipes do not know it yet: leave it out",
-    "max_beam_width": "beam search is not supported: leave it out",
-    "beam_width": "beam search is not supported: leave it out",
+    **GONE,
+    **DECIDED,
+    "beam_width": "set `engine.max_beam_width`, the largest number of beams",
     "world_size": "it follows from the sizes of `checkpoint`: leave it out",
     "num_gpus": "it follows from the sizes of `checkpoint`: leave it out",
-    "workers": "it follows from the sizes of `checkpoint`: leave it out",
-    "gpt_attention_plugin": "the engine backend chooses its plugins: leave it out",
-    "gemm_plugin": "the engine backend chooses its plugins: leave it out",
-    "remove_input_padding": "the engine backend decides it: leave it out",
-    "paged_kv_cache": "the engine backend decides it: leave it out",
-    "kv_cache_type": "the engine backend decides it: leave it out",
     "trust_remote_code": "code of a repo is never executed: leave it out",
     **dict.fromkeys(
         SECRET_KEYS,

@@ -2,7 +2,8 @@
 
 Parents, then the file, then the parents' and the file's variant, then each `--set`. Mappings merge
 key by key; lists and single values replace. A `source` that names another repo or another path
-replaces the whole section below it: a revision belongs to the repo that it was written for.
+replaces the whole section below it: a revision belongs to the repo that it was written for. So do
+options of TensorRT-LLM to its backend: a layer that names another one leaves them behind.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipeline.recipe.build_options import BuildOptions
 from pipeline.recipe.mistakes import Mark
 from pipeline.recipe.nodes import (
     KeyPath,
@@ -42,6 +44,8 @@ def merge_layers(layers: Sequence[Layer]) -> dict[str, Plain]:
         assert isinstance(over, dict)
         if _names_another_source(document.get("source"), over.get("source")):
             document = {**document, "source": {}}
+        if _leaves_trtllm(document.get("engine"), over.get("engine")):
+            document = {**document, "engine": _without_options(document["engine"])}
         document = _merge(document, over)
     return document
 
@@ -116,3 +120,15 @@ def _names_another_source(base: Plain, over: Plain) -> bool:
     if not isinstance(base, dict) or not isinstance(over, dict):
         return False
     return any(over.get(key) not in (None, base.get(key)) for key in ("repo", "path"))
+
+
+def _leaves_trtllm(base: Plain, over: Plain) -> bool:
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return False
+    before = base.get("backend", "trtllm")
+    return before == "trtllm" and over.get("backend", "trtllm") != "trtllm"
+
+
+def _without_options(engine: Plain) -> Plain:
+    assert isinstance(engine, dict)
+    return {key: value for key, value in engine.items() if key not in BuildOptions.model_fields}

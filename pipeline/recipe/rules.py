@@ -92,6 +92,19 @@ def check_lengths(max_input_len: int, max_seq_len: int) -> None:
         )
 
 
+def check_backend_keys(backend: str, keys: Sequence[str]) -> None:
+    """Options of TensorRT-LLM mean nothing to another backend."""
+    if keys:
+        listed = ", ".join(f"`engine.{key}`" for key in keys)
+        told = "an option" if len(keys) == 1 else "options"
+        raise broken_rule(
+            f"{listed}: {told} of TensorRT-LLM, which the backend `{backend}` does not read",
+            *((key,) for key in keys),
+            ("backend",),
+            hint=f"remove {'it' if len(keys) == 1 else 'them'}, or set `engine.backend: trtllm`",
+        )
+
+
 def check_stop_reason(stop_reason: str | None, stop: Sequence[str]) -> None:
     """Only a prompt with stop texts can end by one."""
     if stop_reason == "stop" and not stop:

@@ -7,33 +7,28 @@ a rule between keys says, and which keys it is about, is in `pipeline.recipe.rul
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     StringConstraints,
+    model_serializer,
     model_validator,
 )
 
 from pipeline.recipe import rules
+from pipeline.recipe.build_options import BuildOptions
+from pipeline.recipe.section import PositiveInt, Section
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 Target = Annotated[str, StringConstraints(pattern=r"^sm(7[05]|8[0-9]|9[0-9]|1[0-2][0-9])$")]
 RecipeName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=100)
 ]
-PositiveInt = Annotated[int, Field(ge=1)]
 TokenId = Annotated[int, Field(ge=0)]
 Text = Annotated[str, StringConstraints(min_length=1)]
-
-
-class Section(BaseModel):
-    """A part of the recipe: unknown keys are errors, values are never coerced or changed."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Source(Section):
@@ -116,8 +111,12 @@ class Attention(Section):
         return self
 
 
-class EngineSettings(Section):
-    """The engine to build."""
+TRTLLM_KEYS = frozenset(BuildOptions.model_fields)
+"""Keys of `engine` that only the backend `trtllm` reads."""
+
+
+class EngineSettings(BuildOptions):
+    """The engine to build. The keys of `BuildOptions` are for the backend `trtllm` alone."""
 
     backend: Literal["trtllm", "tensorrt", "onnxruntime"] = Field(
         "trtllm", description="Engine backend; never guessed from the machine"
@@ -138,7 +137,19 @@ class EngineSettings(Section):
     @model_validator(mode="after")
     def _check(self) -> EngineSettings:
         rules.check_lengths(self.max_input_len, self.max_seq_len)
+        if self.backend != "trtllm":
+            fields = type(self).model_fields
+            given = [key for key in fields if getattr(self, key) != fields[key].default]
+            rules.check_backend_keys(self.backend, [key for key in given if key in TRTLLM_KEYS])
         return self
+
+    @model_serializer(mode="wrap")
+    def _own_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the keys that the backend does not read: they decide nothing."""
+        document: dict[str, Any] = handler(self)
+        if self.backend == "trtllm":
+            return document
+        return {key: value for key, value in document.items() if key not in TRTLLM_KEYS}
 
 
 class Expect(Section):

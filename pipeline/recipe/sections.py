@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, get_args
 
-from pipeline.recipe.schema import Recipe, Section
+from pipeline.recipe.schema import Recipe
+from pipeline.recipe.section import Section
 
 SectionPath = tuple[str, ...]
 """Keys from the top of a recipe; indices of lists are left out."""

@@ -29,7 +29,8 @@ def settings(plan: Plan) -> Json:
 def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
     """Build, and hold the proof against what the recipe requires. Raises VerificationError."""
     checkpoint = open_trtllm_checkpoint(inputs["convert"].path)
-    facts = plan.engine.build(checkpoint, plan.recipe.engine, out_dir, progress)
+    settings, cache_dir = plan.recipe.engine, plan.cache_dir
+    facts = plan.engine.build(checkpoint, settings, out_dir, progress, cache_dir=cache_dir)
     check_proof(read_proof(out_dir), plan.recipe.engine.attention)
     return facts
 

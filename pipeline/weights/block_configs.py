@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 
 from pipeline.artifact import Json
 from pipeline.checkpoint.strict_json import printable
+from pipeline.formulas import evaluate, evaluate_size
 from pipeline.weights.config_rules import Each, Kind
-from pipeline.weights.formulas import evaluate, evaluate_size
 
 _FITS: Mapping[Kind, type | tuple[type, ...]] = {
     "count": int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.formulas import evaluate, evaluate_size, holds
 from pipeline.weights.block_configs import read_each
 from pipeline.weights.config_draft import Draft
 from pipeline.weights.config_rules import (
@@ -14,7 +15,6 @@ from pipeline.weights.config_rules import (
     Formula,
     Require,
 )
-from pipeline.weights.formulas import evaluate, evaluate_size, holds
 from pipeline.weights.model_class import ModelClass
 
 

@@ -15,7 +15,7 @@ from pipeline.artifact import Json
 from pipeline.checkpoint.safetensors_file import TensorInfo
 from pipeline.checkpoint.strict_json import listed
 from pipeline.errors import RecipeError, VerificationError
-from pipeline.weights.formulas import evaluate, evaluate_shape, evaluate_size, holds
+from pipeline.formulas import evaluate, evaluate_shape, evaluate_size, holds
 from pipeline.weights.makings import (
     AnyTaken,
     Making,

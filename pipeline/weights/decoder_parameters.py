@@ -6,7 +6,7 @@ The model classes' side of `decoder_rules`. Source: TensorRT-LLM 1.x `layers/lin
 
 from __future__ import annotations
 
-from pipeline.weights.formulas import both
+from pipeline.formulas import both
 from pipeline.weights.inventory import Parameter
 from pipeline.weights.rules import Place
 

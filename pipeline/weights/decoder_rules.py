@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.weights.formulas import both
+from pipeline.formulas import both
 from pipeline.weights.rules import Change, Drop, Make, Part, Pick, Place, Shard, WeightRule
 
 LAYER = "transformer.layers.{layer}"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.artifact import Json
-from pipeline.weights.formulas import evaluate_shape, holds
+from pipeline.formulas import evaluate_shape, holds
 from pipeline.weights.parallel import parallelism_of
 from pipeline.weights.rules import Place, fill
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
-from pipeline.engines import find_engine, trtllm
+from pipeline.engines import find_engine
+from pipeline.engines.trtllm import engine as trtllm
 from pipeline.errors import MachineError
 from pipeline.hardware import Gpu, Hardware
 from pipeline.progress import Silent

@@ -40,6 +40,7 @@ def plan(
             engine=engine,
             build_tools=engine.tool_versions() if tools is None else tools,
             hardware=Hardware(2, 1 << 34, gpus),
+            cache_dir=None,
         ),
     )
 
@@ -90,7 +91,7 @@ class Claiming:
         return {}
 
     def build(
-        self, source: Any, settings: EngineSettings, out_dir: Path, progress: Any
+        self, source: Any, settings: EngineSettings, out_dir: Path, progress: Any, *, cache_dir: Any
     ) -> dict[str, Any]:
         write_proof(out_dir, proof(settings.attention, self.built, not_observed("")))
         return {"backend": "claiming"}
@@ -109,7 +110,7 @@ def test_an_engine_without_the_proof_is_refused(
 
 def test_a_build_that_leaves_no_proof_is_refused(converted: Artifact, tmp_path: Path) -> None:
     engine = Claiming("fused", 3)
-    engine.build = lambda *_: {}  # type: ignore[method-assign]
+    engine.build = lambda *_, **__: {}  # type: ignore[method-assign]
     with pytest.raises(VerificationError, match="attention proof"):
         STAGE.run(plan(limits(), engine), {"convert": converted}, tmp_path, Silent())
 
