@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pipeline.progress import Progress
 from pipeline.run import StageResult
-from pipeline.stages.stage import Stage
+from pipeline.stages.stage import AnyStage
 
 if TYPE_CHECKING:
     # rich is needed only where a bar is drawn; a cached run draws none.
@@ -46,7 +46,7 @@ class Observing:
     def __init__(self, told: Told) -> None:
         self._told = told
 
-    def stage_started(self, stage: Stage, key: str) -> Progress:
+    def stage_started(self, stage: AnyStage, key: str) -> Progress:
         """Begin to follow one stage."""
         self._told.begin(stage.name, key)
         return _Counting(self._told, stage.name)
@@ -123,15 +123,18 @@ class EventLines:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
         self._last_s = 0.0
+        self._task: tuple[str, str] | None = None
 
     def begin(self, stage: str, key: str) -> None:
         self._event(event="stage_started", stage=stage, key=key)
 
     def task(self, stage: str, task: str, done: int, total: int, unit: str, rate: float) -> None:
         now = time.monotonic()
-        if now - self._last_s < 1.0 and done < total:
+        # The beginning and the end of every task are told, however short it is.
+        is_new = self._task != (stage, task)
+        if now - self._last_s < 1.0 and done < total and not is_new:
             return
-        self._last_s = now
+        self._last_s, self._task = now, (stage, task)
         left = seconds_left(done, total, rate)
         self._event(
             event="progress",
