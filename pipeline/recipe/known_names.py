@@ -1,8 +1,10 @@
-"""Names that users bring along from other tools, and what a recipe calls them: data only."""
+"""Names that users bring along from other tools, and what a recipe calls them: data."""
 
 from __future__ import annotations
 
+from pipeline.artifact import Json
 from pipeline.trtllm.left_out import DECIDED, GONE
+from pipeline.trtllm.options import options
 
 RENAMED_KEYS = {
     "max_seq_length": "engine.max_seq_len",
@@ -70,6 +72,15 @@ RENAMED_KEYS = {
     "max_tokens": "smoke.max_new_tokens",
     "expected": "smoke.prompts.expect",
     "output": "package.formats",
+    "decoupled_mode": "package.serving.streaming",
+    "decoupled": "package.serving.streaming",
+    "kv_cache_free_gpu_mem_fraction": "package.serving.kv_cache_fraction",
+    "kv_cache_free_gpu_memory_fraction": "package.serving.kv_cache_fraction",
+    "free_gpu_memory_fraction": "package.serving.kv_cache_fraction",
+    "enable_kv_cache_reuse": "package.serving.kv_cache_reuse",
+    "enable_block_reuse": "package.serving.kv_cache_reuse",
+    "enable_chunked_context": "package.serving.chunked_context",
+    "enable_chunked_prefill": "package.serving.chunked_context",
     "base": "extends",
     "parent": "extends",
     "inherit": "extends",
@@ -94,15 +105,44 @@ EXPLAINED_KEYS = {
 }
 """Key that no recipe has -> why, and what to do."""
 
+_DTYPES = {
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "f16": "float16",
+    "half": "float16",
+    "fp32": "float32",
+    "f32": "float32",
+    "float": "float32",
+}
+_OFF = dict.fromkeys(("disable", "disabled", "none", "off", "no", "false"), "null")
+_ON = ("enable", "enabled", "on", "yes", "true")
+
+
+def _plugin_words(values: tuple[Json, ...]) -> dict[str, str]:
+    """Words for the values of a plugin, those that it has."""
+    usual = next((value for value in ("auto", "fp8") if value in values), "bfloat16")
+    words = {**_DTYPES, **dict.fromkeys(_ON, usual)}
+    return {word: value for word, value in words.items() if value in values} | _OFF
+
+
+_PLUGIN_VALUES = {
+    f"engine.{option.name}": _plugin_words(option.values or ())
+    for option in options().values()
+    if option.part == "plugin" and option.form == "dtype" and option.flag is not None
+}
+"""What `trtllm-build` calls `disable`, and what others write, for a plugin that takes a dtype."""
+
 KNOWN_VALUES = {
-    "checkpoint.dtype": {
-        "bf16": "bfloat16",
-        "fp16": "float16",
-        "f16": "float16",
-        "half": "float16",
-        "fp32": "float32",
-        "f32": "float32",
-        "float": "float32",
+    **_PLUGIN_VALUES,
+    "checkpoint.dtype": _DTYPES,
+    "engine.logits_dtype": _plugin_words(("float16", "float32")),
+    "engine.kv_cache_type": {**dict.fromkeys(_ON, "paged"), "block": "paged"},
+    "engine.speculative_decoding_mode": {
+        **_OFF,
+        "draft": "draft_tokens_external",
+        "draft_target": "draft_tokens_external",
+        "lookahead": "lookahead_decoding",
+        "redrafter": "explicit_draft_tokens",
     },
     "engine.backend": {
         "trt": "tensorrt",
@@ -148,6 +188,7 @@ PATTERNS = {
     "source.revision": "a commit, tag or branch, with no spaces",
     "source.path": "the path of a folder",
     "engine.targets": "`sm` and a compute capability from 7.0 on, e.g. `sm89`",
+    "package.serving.triton_image": "the line of a Triton image, `YY.MM`",
 }
 """Field with a pattern -> the pattern in words."""
 

@@ -18,17 +18,16 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.recipe import rules
+from pipeline.recipe import rules, serving_rules
 from pipeline.recipe.build_options import BuildOptions
 from pipeline.recipe.section import PositiveInt, Section
+from pipeline.recipe.smoke_section import Smoke
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 Target = Annotated[str, StringConstraints(pattern=r"^sm(7[05]|8[0-9]|9[0-9]|1[0-2][0-9])$")]
 RecipeName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$", max_length=100)
 ]
-TokenId = Annotated[int, Field(ge=0)]
-Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 class Source(Section):
@@ -152,75 +151,43 @@ class EngineSettings(BuildOptions):
         return {key: value for key, value in document.items() if key not in TRTLLM_KEYS}
 
 
-class Expect(Section):
-    """What a generation must be. All that is given must hold."""
+class Serving(Section):
+    """How a release is meant to be served: Triton's model repository, or `serve.yaml`."""
 
-    text: str | None = Field(None, description="The generated text, exactly")
-    contains: Text | None = Field(None, description="A part of the generated text")
-    regex: Annotated[str, AfterValidator(rules.check_regex)] | None = Field(
-        None, description="A pattern that is found in the generated text"
+    streaming: bool = Field(
+        False, description="Triton sends tokens as they come (its decoupled mode); gRPC only"
     )
-    token_ids: tuple[TokenId, ...] | None = Field(
-        None, strict=False, description="The generated token ids, exactly"
+    kv_cache_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.9, description="Part of the GPU memory left after loading that the KV cache takes"
     )
-    min_tokens: PositiveInt | None = Field(None, description="Least number of generated tokens")
-    stop_reason: Literal["end", "stop", "length"] | None = Field(
-        None, description="`end`: end-of-sequence token; `stop`: stop text; `length`: limit reached"
+    kv_cache_reuse: bool | None = Field(
+        None, description="Keep the KV cache of common prompt beginnings. Default: where possible"
     )
-
-
-class Prompt(Section):
-    """One prompt of the smoke test."""
-
-    text: Text = Field(description="The prompt, as the model is to continue it")
-    stop: tuple[Text, ...] = Field((), strict=False, description="Texts that end the generation")
-    max_new_tokens: PositiveInt | None = Field(None, description="Overrides the smoke test's")
-    expect: Expect = Field(Expect(), description="What the generation must be")
-
-    @model_validator(mode="after")
-    def _check(self) -> Prompt:
-        rules.check_stop_reason(self.expect.stop_reason, self.stop)
-        return self
-
-
-class Smoke(Section):
-    """The smoke test: prompts for the built engine, greedy unless a temperature is given."""
-
-    prompts: tuple[Prompt, ...] = Field(
-        (Prompt(text="Hello"),),
-        min_length=1,
-        strict=False,
-        description="Prompts and what is expected of their generations",
+    chunked_context: bool = Field(
+        False, description="Compute long prompts in pieces, beside the tokens of other sequences"
     )
-    max_new_tokens: PositiveInt = Field(16, description="Limit of generated tokens per prompt")
-    temperature: Annotated[float, Field(ge=0, le=10)] = Field(
-        0.0, description="0 is greedy decoding; above it, sampling"
+    triton_image: Annotated[str, StringConstraints(pattern=r"^\d\d\.(0[1-9]|1[0-2])$")] | None = (
+        Field(None, description="Triton image line that serves it, `YY.MM`")
     )
-    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="Nucleus of the sampling")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="Seed of the sampling")
-    require_engine: bool = Field(
-        False,
-        description="Fail unless the engine itself is executed; otherwise the same graph may be "
-        "executed by ONNX Runtime where no supported GPU is present, and the record says so",
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Smoke:
-        for index, prompt in enumerate(self.prompts):
-            expect = prompt.expect
-            limit = prompt.max_new_tokens or self.max_new_tokens
-            rules.check_expected_tokens(index, expect.min_tokens, expect.token_ids, limit)
-        return self
 
 
 class Package(Section):
     """The release."""
 
-    formats: Annotated[tuple[Literal["tar"], ...], AfterValidator(rules.check_distinct)] = Field(
+    kind: Literal["engine", "pytorch"] = Field(
+        "engine",
+        description="`engine`: a built engine; `pytorch`: the source checkpoint and the options of "
+        "`trtllm-serve`, for TensorRT-LLM 1.3 and later, which have no engines",
+    )
+    formats: Annotated[
+        tuple[Literal["tar", "triton"], ...], AfterValidator(rules.check_distinct)
+    ] = Field(
         ("tar",),
         strict=False,
-        description="What is made of the release folder; an empty list leaves the folder alone",
+        description="`tar`: the release folder as one file; `triton`: a Triton model repository "
+        "inside it (backend `trtllm`); an empty list leaves the folder alone",
     )
+    serving: Serving = Field(Serving(), description="How the release is meant to be served")
 
 
 class Recipe(Section):
@@ -232,3 +199,8 @@ class Recipe(Section):
     engine: EngineSettings = Field(EngineSettings(), description="The engine to build")
     smoke: Smoke = Field(Smoke(), description="The smoke test of the built engine")
     package: Package = Field(Package(), description="The release")
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        serving_rules.check_triton(self.package, self.engine)
+        return self

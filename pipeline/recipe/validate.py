@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.recipe.engine_rules import key_path, refused_options
 from pipeline.recipe.layers import Layer, find_written, mark_key, mark_latest, merge_layers
 from pipeline.recipe.mistakes import MAX_COUNTED, Mistake
 from pipeline.recipe.nodes import BrokenNode, KeyPath, Plain, dotted, find_node, is_broken
@@ -14,6 +16,7 @@ from pipeline.recipe.rules import BROKEN_RULE
 from pipeline.recipe.schema import Recipe
 from pipeline.recipe.unknown_keys import unknown_key
 from pipeline.recipe.wrong_values import wrong_value
+from pipeline.trtllm.rules import Finding
 
 Fault = Mapping[str, Any]
 """One entry of `ValidationError.errors()`."""
@@ -24,20 +27,49 @@ def validate_layers(layers: Sequence[Layer]) -> tuple[Recipe | None, list[Mistak
 
     Pydantic checks a rule between keys only where each of them is right by itself. So that one
     wrong key hides no other mistake, the document is checked again without the wrong ones, and
-    rules that are broken there, by keys that were written, are reported too.
+    rules that are broken there, by keys that were written, are reported too. TensorRT-LLM's rules
+    between options of `engine` are asked last, of what is right by then.
     """
     document = merge_layers(layers)
     faults = _faults(document)
     if not faults:
-        return Recipe.model_validate(document), []
+        recipe = Recipe.model_validate(document)
+        mistakes = _option_mistakes(document, set(), layers)
+        return (None if mistakes else recipe), mistakes
     removed = {path for fault in faults for path in _paths(fault)}
     hidden = [
         fault
         for fault in _faults(_without(document, removed))
         if fault["type"] == BROKEN_RULE and fault["ctx"]["keys"] and not removed & {*_paths(fault)}
     ]
-    mistakes = [_mistake(fault, layers) for fault in (*faults, *hidden)]
-    return None, [mistake for mistake in mistakes if mistake is not None]
+    found = [_mistake(fault, layers) for fault in (*faults, *hidden)]
+    removed |= {path for fault in hidden for path in _paths(fault)}
+    found += _option_mistakes(_without(document, removed), removed, layers)
+    return None, [mistake for mistake in found if mistake is not None]
+
+
+def _option_mistakes(
+    document: Mapping[str, Plain], removed: AbstractSet[KeyPath], layers: Sequence[Layer]
+) -> list[Mistake]:
+    """Options that TensorRT-LLM does not combine; a rule about a wrong key is passed by."""
+    engine = document.get("engine")
+    try:
+        findings = refused_options(engine if isinstance(engine, dict) else {})
+    except ValidationError:
+        return []  # rules between other keys are broken still, which is reported
+    return [
+        _broken_option(finding, layers)
+        for finding in findings
+        if not removed & {key_path(key) for key in finding.rule.keys}
+    ]
+
+
+def _broken_option(finding: Finding, layers: Sequence[Layer]) -> Mistake:
+    """Shown as a rule of the recipe itself is, with the source of TensorRT-LLM's."""
+    paths = [key_path(key) for key in finding.rule.keys]
+    mark = mark_latest(layers, paths) or mark_key(layers, ("engine",))
+    message = f"{finding.message}{_note(paths, finding.message, layers)}"
+    return Mistake(mark, message, f"{finding.hint} ({finding.told_source})")
 
 
 def _faults(document: Mapping[str, Plain]) -> list[Fault]:
@@ -111,7 +143,12 @@ def _broken_rule(fault: Fault, layers: Sequence[Layer]) -> Mistake:
     """Shown at the key that was written last: the others were right before it."""
     message: str = fault["ctx"]["message"]
     mark = mark_latest(layers, _paths(fault)) or mark_key(layers, fault["loc"])
-    unwritten = [dotted(path) for path in _paths(fault) if find_written(layers, path) is None]
-    defaults = [f"`{name}`" for name in unwritten if f"`{name}`" in message]
-    note = f" ({defaults[0]} is not written: this is its default)" if defaults else ""
+    note = _note(_paths(fault), message, layers)
     return Mistake(mark, message + note, fault["ctx"]["hint"])
+
+
+def _note(paths: Sequence[KeyPath], message: str, layers: Sequence[Layer]) -> str:
+    """Which key that a message names has its default, so that nobody looks for it in vain."""
+    unwritten = [dotted(path) for path in paths if find_written(layers, path) is None]
+    defaults = [f"`{name}`" for name in unwritten if f"`{name}`" in message]
+    return f" ({defaults[0]} is not written: this is its default)" if defaults else ""

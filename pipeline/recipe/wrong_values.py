@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from pipeline.recipe.known_names import KNOWN_VALUES, PATTERNS, SHORTHANDS
 from pipeline.recipe.layers import Layer, find_written, mark_value
@@ -17,8 +18,8 @@ from pipeline.recipe.sections import sections
 MAX_QUOTED = 60
 
 _OLD_BOOLEANS = {
-    **dict.fromkeys(("yes", "y", "on", "1"), "true"),
-    **dict.fromkeys(("no", "n", "off", "0"), "false"),
+    **dict.fromkeys(("yes", "y", "on", "1", "enable", "enabled"), "true"),
+    **dict.fromkeys(("no", "n", "off", "0", "disable", "disabled"), "false"),
 }
 _RANGES = {
     "greater_than_equal": ("ge", "{} or more"),
@@ -70,6 +71,7 @@ def _explain(fault: Mapping[str, Any], path: KeyPath, node: Node) -> tuple[str, 
         return f"must be {expected}, found {describe(node)}", advise(field, node)
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", context["expected"])
+        choices += ["null"] if _may_be_null(path) else []
         listed = ", ".join(f"`{choice}`" for choice in choices)
         expected = f"one of {listed}" if len(choices) > 1 else f"{listed}, the only choice so far"
         return f"must be {expected}, found {describe(node)}", _nearest_value(field, node, choices)
@@ -85,6 +87,14 @@ def _explain(fault: Mapping[str, Any], path: KeyPath, node: Node) -> tuple[str, 
         return f"has more than {context['max_length']} characters", None
     message = context.get("message", fault["msg"])
     return message, context.get("hint")
+
+
+def _may_be_null(path: KeyPath) -> bool:
+    """Whether a key can be left without a value by writing `null`."""
+    if isinstance(path[-1], int):
+        return False
+    section = tuple(step for step in path[:-1] if isinstance(step, str))
+    return NoneType in get_args(sections()[section].model_fields[path[-1]].annotation)
 
 
 def _advise_default(path: KeyPath) -> str:
@@ -168,9 +178,9 @@ _TYPES: dict[str, tuple[str, Callable[[str, Node], str | None]]] = {
 
 
 def _nearest_value(field: str, node: Node, choices: Sequence[str]) -> str | None:
-    if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
+    if not isinstance(node, ScalarNode) or not isinstance(node.value, str | bool):
         return None
-    written = node.value.lower()
+    written = str(node.value).lower()
     known = {choice: choice for choice in choices} | KNOWN_VALUES.get(field, {})
     if written in known:
         return f"write `{known[written]}`"

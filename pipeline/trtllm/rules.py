@@ -19,23 +19,28 @@ Effect = Literal["refused", "changed", "unfused", "ignored"]
 
 `refused`: it fails, or its result is wrong. `changed`: it sets an option otherwise than asked,
 saying at most a warning. `unfused`: context attention runs without fused kernels. `ignored`: an
-option has no effect, and nothing is wrong with the engine. The first two are always errors here,
-the third is one where fused attention is required, the last is told.
+option has no effect, or less than it promises, and nothing is wrong with the engine. The first two
+are always errors here, the third is one where fused attention is required, the last is told.
 """
 
-Sureness = Literal["1.2", "1.x", "0.14", "reported", "inferred"]
-"""How sure the source of a rule is: read in a source state of that line; reported by third parties;
-inferred from what was read."""
+Sureness = Literal["1.2", "1.3rc3", "1.x", "0.14", "reported", "inferred"]
+"""How sure the source of a rule is: read in a source state of that line (1.3.0rc3 still had the
+engine workflow, in maintenance); reported by third parties; inferred from what was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. `when`: the formula that must not hold; `keys`: recipe keys that it is about.
+    """One rule. `when`: the formula that must not hold; `keys`: recipe keys that it is about, the
+    one to change first.
 
     `says` and `fix` are formats over the facts (`{sm}`, `{model[head_size]}`). `source` names
-    project and file. Facts: every key of `engine` that the backend `trtllm` reads by its name;
-    `num_targets`; `model`, the checkpoint's config.json with every size filled in; `tp_size`,
-    `pp_size`, `world_size`; and for each target `sm`, a number such as 90.
+    project and file. Facts of the settings alone: every key of `engine` that the backend `trtllm`
+    reads, by its name, `max_num_tokens` worked out; `context_fmha`, `require_fused`; `num_targets`;
+    `unknown_lora_modules`, as text. Facts of the checkpoint: `model`, its config.json with every
+    size filled in; `model_class`, TensorRT-LLM's class of it, or None; `quant_algo` and
+    `kv_cache_quant_algo`, or None; `rope_type`, or None; `max_positions`, the longest sequence that
+    its positions reach, or None; `num_experts`; `tp_size`, `pp_size`, `cp_size`, `moe_ep_size`,
+    `world_size`. Facts of a target: `sm`, a number such as 90, and `target`, such as `sm90`.
     """
 
     name: str
@@ -69,6 +74,7 @@ class Finding:
 
 SURENESS: Mapping[Sureness, str] = {
     "1.2": "read in a source state of the 1.2 line",
+    "1.3rc3": "read at 1.3.0rc3, soon after 1.2",
     "1.x": "read in a source state of the 1.x line",
     "0.14": "read in 0.14 only",
     "reported": "reported by third parties",

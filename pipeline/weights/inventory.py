@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pipeline.artifact import Json
 from pipeline.formulas import evaluate_shape, holds
-from pipeline.weights.parallel import parallelism_of
+from pipeline.weights.parallel import Parallelism, parallelism_of
 from pipeline.weights.rules import Place, fill
 
 Inventory = dict[str, tuple[str, tuple[int, ...]]]
@@ -36,6 +36,18 @@ class Parameter:
     when: str | None = None
 
 
+def inventory_facts(config: Mapping[str, Json], parallelism: Parallelism) -> dict[str, Json]:
+    """What the formulas of parameters read, `layer` aside."""
+    return {
+        **config,
+        "tp_size": parallelism.tp_size,
+        "moe_tp_size": parallelism.moe_tp_size,
+        "moe_ep_size": parallelism.moe_ep_size,
+        "embedding_row_ranks": parallelism.tp_size if parallelism.embedding_dim == 0 else 1,
+        "embedding_column_ranks": parallelism.tp_size if parallelism.embedding_dim == 1 else 1,
+    }
+
+
 def expected_inventory(
     parameters: Sequence[Parameter], config: Mapping[str, Json], file_number: int
 ) -> Inventory:
@@ -48,14 +60,7 @@ def expected_inventory(
     pp_rank = file_number // parallelism.tp_size
     held = parallelism.layers(pp_rank, config["num_hidden_layers"])
     places = {"first": pp_rank == 0, "last": pp_rank == parallelism.pp_size - 1}
-    sizes = {
-        **config,
-        "tp_size": parallelism.tp_size,
-        "moe_tp_size": parallelism.moe_tp_size,
-        "moe_ep_size": parallelism.moe_ep_size,
-        "embedding_row_ranks": parallelism.tp_size if parallelism.embedding_dim == 0 else 1,
-        "embedding_column_ranks": parallelism.tp_size if parallelism.embedding_dim == 1 else 1,
-    }
+    sizes = inventory_facts(config, parallelism)
     found: Inventory = {}
     for parameter in parameters:
         is_per_layer = "{layer}" in parameter.name

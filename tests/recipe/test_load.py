@@ -63,12 +63,25 @@ def test_layers_win_in_their_order(tmp_path: Path) -> None:
 
 
 def test_lists_replace(tmp_path: Path) -> None:
-    text = "name: x\nsource: {repo: owner/model}\nengine: {targets: [sm80, sm89]}\n"
+    text = (
+        "name: x\nsource: {repo: owner/model}\nengine: {backend: tensorrt, targets: [sm80, sm89]}\n"
+    )
     path = _write(tmp_path, x=text + "variants: {v: {engine: {targets: [sm120]}}}\n")
     assert load_recipe(path, variant="v").recipe.engine.targets == ("sm120",)
     prompts = ["smoke.prompts=[{text: a}, {text: 'b, c', expect: {contains: d}}]"]
     smoke = load_recipe(path, overrides=prompts).recipe.smoke
     assert [prompt.text for prompt in smoke.prompts] == ["a", "b, c"]
+
+
+def test_another_backend_leaves_the_options_of_tensorrt_llm_behind(tmp_path: Path) -> None:
+    text = "name: x\nsource: {repo: owner/model}\nengine: {gemm_plugin: auto, max_batch_size: 2}\n"
+    path = _write(tmp_path, x=text + "variants: {cpu: {engine: {backend: onnxruntime}}}\n")
+    engine = load_recipe(path, variant="cpu").recipe.engine
+    assert (engine.gemm_plugin, engine.max_batch_size) == (None, 2)
+    assert load_recipe(path).recipe.engine.gemm_plugin == "auto"
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, variant="cpu", overrides=["engine.gemm_plugin=auto"])
+    assert "`onnxruntime` does not read" in caught.value.facts[0]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +135,8 @@ def test_a_variant_of_a_parent_is_checked_with_the_child(tmp_path: Path) -> None
 def test_a_document_is_json_and_itself_a_recipe(tmp_path: Path) -> None:
     path = _write(
         tmp_path,
-        x="extends: y.yaml\nengine: {attention: {require_fused: false}}\n",
+        x="extends: y.yaml\n"
+        "engine: {use_paged_context_fmha: false, attention: {require_fused: false}}\n",
         y="name: x\nsource: {repo: o/m}\n"
         "smoke: {temperature: 0.5, prompts: [{text: 日本 \U0001f600}]}\n",
     )

@@ -111,7 +111,7 @@ DOCUMENTS = st.fixed_dictionaries(
             {}, optional={"tp_size": SIZES, "dtype": st.sampled_from(["auto", "float16"])}
         ),
         "engine": st.fixed_dictionaries(
-            {},
+            {"backend": st.just("tensorrt")},  # the one that takes several targets
             optional={
                 "max_input_len": SIZES,
                 "max_seq_len": SIZES.map(lambda size: size + 1024),
