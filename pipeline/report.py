@@ -1,150 +1,21 @@
-"""What `plan` and `run` answer: one document for machines, the same told to people."""
+"""What `run` and other commands answer: documents for machines, the same told to people."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.artifact import Artifact, Json
 from pipeline.console import (
     fields,
-    format_bytes,
     printable,
-    problem_document,
-    render_problem,
     table,
 )
-from pipeline.errors import Problem, UsageError
-from pipeline.hardware import free_disk_bytes
-from pipeline.plan import Plan
+from pipeline.engines.attention_proof import PROOF_NAME
+from pipeline.errors import UsageError
 from pipeline.recipe.load import load_recipe
-from pipeline.run import StageResult, StageState
-from pipeline.run_record import past_seconds
-from pipeline.store import Store
-
-HEADING = ("stage", "state", "disk", "memory", "last time", "key")
-
-
-def plan_document(
-    plan: Plan, states: Sequence[StageState], problems: Sequence[Problem], store: Store
-) -> dict[str, Json]:
-    """Everything that the plan resolved, JSON."""
-    conversion = plan.conversion
-    past = past_seconds(plan, store)
-    return {
-        "recipe": plan.recipe.model_dump(mode="json"),
-        "source": {
-            "kind": plan.source.listing.kind,
-            "where": plan.source.listing.where,
-            "commit": plan.source.listing.commit,
-            "num_files": len(plan.source.listing.files),
-            "total_bytes": plan.source.listing.total_bytes,
-        },
-        "checkpoint": {
-            "architecture": plan.checkpoint.architecture,
-            "family": plan.family.name,
-            "dtype": plan.dtype,
-            **asdict(conversion.parallelism),
-            "source_bytes": conversion.source_bytes,
-            "target_bytes": conversion.target_bytes,
-            "rank_bytes": [rank.num_bytes for rank in conversion.ranks],
-        },
-        "engine": {
-            "backend": plan.engine.name,
-            "tools": dict(plan.build_tools),
-            "attention": list(plan.engine.attention_support(conversion.config, plan.recipe.engine)),
-            "smoke_executor": plan.executor,
-            "smoke_executor_reason": plan.executor_reason,
-        },
-        "stages": [_stage_document(plan, state, past) for state in states],
-        "free": {
-            "disk_bytes": free_disk_bytes(store.root),
-            "memory_bytes": plan.hardware.available_memory_bytes,
-        },
-        "problems": [problem_document(problem) for problem in problems],
-    }
-
-
-def _stage_document(plan: Plan, state: StageState, past: Mapping[str, float]) -> dict[str, Json]:
-    need = plan.needs[state.stage.name]
-    return {
-        "stage": state.stage.name,
-        "key": state.key,
-        "cached": state.artifact is not None,
-        "disk_bytes": need.disk_bytes,
-        "memory_bytes": need.memory_bytes,
-        "past_seconds": past.get(state.stage.name),
-    }
-
-
-def plan_text(document: dict[str, Json], problems: Sequence[Problem]) -> str:
-    """The plan for people."""
-    parts = [
-        f"plan of {document['recipe']['name']}",
-        fields(_plan_fields(document)),
-        "",
-        table([HEADING, *map(_stage_row, document["stages"])]),
-        "",
-        fields(_budget_fields(document)),
-        "",
-    ]
-    if not problems:
-        return "\n".join([*parts, "no problems found"])
-    parts.append(f"{len(problems)} problem{'s' if len(problems) != 1 else ''} found")
-    for problem in problems:
-        parts += ["", *render_problem(problem)]
-    return "\n".join(parts)
-
-
-def _plan_fields(document: dict[str, Json]) -> dict[str, str]:
-    source, checkpoint, engine = document["source"], document["checkpoint"], document["engine"]
-    settings = document["recipe"]["engine"]
-    commit = f" at {source['commit']}" if source["commit"] else ""
-    ranks = checkpoint["rank_bytes"]
-    size = format_bytes(max(ranks))
-    rows = {
-        "source": f"{source['where']}{commit}: {source['num_files']} files, "
-        f"{format_bytes(source['total_bytes'])}",
-        "model": f"{checkpoint['architecture']}, family {checkpoint['family']}",
-        "checkpoint": f"{checkpoint['dtype']}, tp {checkpoint['tp_size']} x "
-        f"pp {checkpoint['pp_size']}: {len(ranks)} rank{'s' if len(ranks) > 1 else ''} "
-        f"of {'up to ' if len(set(ranks)) > 1 else ''}{size}",
-        "engine": f"{engine['backend']}, batch {settings['max_batch_size']}, input "
-        f"{settings['max_input_len']}, sequence {settings['max_seq_len']} tokens",
-    }
-    for support in engine["attention"]:
-        state = {True: "fused", False: "not fused", None: "unknown"}[support["fused"]]
-        rows[f"attention {support['target']}"] = f"{state}: {support['reason']}"
-    rows["smoke"] = (
-        "executes the engine"
-        if engine["smoke_executor"] == "engine"
-        else "executes the same graph on ONNX Runtime (CPU), because "
-        f"{engine['smoke_executor_reason']}"
-    )
-    return rows
-
-
-def _stage_row(stage: Json) -> tuple[str, ...]:
-    sizes = [stage["disk_bytes"], stage["memory_bytes"]]
-    shown = [format_bytes(size) if size and not stage["cached"] else "-" for size in sizes]
-    state = "reused" if stage["cached"] else "to do"
-    past = stage["past_seconds"]
-    took = "-" if stage["cached"] or past is None else f"{past:.1f} s"
-    key = (stage["key"] or "known after download")[:20]
-    return (stage["stage"], state, *shown, took, key)
-
-
-def _budget_fields(document: dict[str, Json]) -> dict[str, str]:
-    todo = [stage for stage in document["stages"] if not stage["cached"]]
-    disk = sum(stage["disk_bytes"] for stage in todo)
-    memory = max((stage["memory_bytes"] for stage in todo), default=0)
-    free = document["free"]
-    return {
-        "disk": f"{format_bytes(disk)} needed, {format_bytes(free['disk_bytes'])} free",
-        "memory": f"{format_bytes(memory)} needed, {format_bytes(free['memory_bytes'])} available",
-    }
+from pipeline.run import StageResult
 
 
 def run_document(
@@ -175,8 +46,12 @@ def run_text(results: Sequence[StageResult], artifact: Artifact, placed: Path | 
     if "smoke" in artifacts:
         record = json.loads((artifacts["smoke"].path / "smoke.json").read_bytes())
         parts += [*generation_lines(record), ""]
-    if "build" in artifacts:
-        proof = json.loads((artifacts["build"].path / "attention.json").read_bytes())
+    # The smoke test's has what was observed, where it traced the engine.
+    stages = [name for name in ("smoke", "build") if name in artifacts]
+    proofs = [artifacts[name].path / PROOF_NAME for name in stages]
+    found = next((path for path in proofs if path.is_file()), None)
+    if found is not None:
+        proof = json.loads(found.read_bytes())
         parts += ["attention", fields(proof_fields(proof)), ""]
     where = placed or artifact.path
     if artifact.manifest.stage == "package":
@@ -211,7 +86,26 @@ def generation_lines(record: Json) -> list[str]:
             f"  {len(prompt['token_ids'])} tokens, stopped by {prompt['stop_reason']}; "
             + (f"{held} expectation{'s' if held > 1 else ''} held" if held else "nothing expected")
         )
+    if "comparison" in record:
+        lines += ["", f"  {_comparison_text(record['comparison'])}"]
     return lines
+
+
+def _comparison_text(comparison: Json) -> str:
+    """For example `compared with onnxruntime: all tokens equal; logits differ by up to 0.02`."""
+    if not comparison["compared"]:
+        return f"not compared: {comparison['reason']}"
+    prompts = comparison["prompts"]
+    differences = [
+        f"prompt {number} differs from token {prompt['first_difference']} on"
+        for number, prompt in enumerate(prompts)
+        if prompt["first_difference"] is not None
+    ]
+    errors = [p["max_logit_error"] for p in prompts if p["max_logit_error"] is not None]
+    told = f"compared with {comparison['executed_by']['backend']}: " + (
+        ", ".join(differences) or "all tokens equal"
+    )
+    return f"{told}; logits differ by up to {max(errors):g}" if errors else told
 
 
 def proof_fields(proof: Json) -> dict[str, str]:
