@@ -1,0 +1,1 @@
+"""Migration: old command lines of TensorRT-LLM as a recipe, with an answer for every flag."""

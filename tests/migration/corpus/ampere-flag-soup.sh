@@ -1,0 +1,19 @@
+trtllm-build \
+  --checkpoint_dir ./trt_checkpoints/gemma3-12b-legal \
+  --output_dir ./trt_engines/gemma3-12b-rtx3060ti \
+  --gemm_plugin float16 \
+  --gpt_attention_plugin float16 \
+  --use_weight_only \
+  --weight_only_precision int4 \
+  --max_batch_size 1 \
+  --max_input_len 1024 \
+  --max_output_len 512 \
+  --builder_opt 4 \
+  --strongly_typed \
+  --context_fmha enable \
+  --remove_input_padding enable \
+  --paged_kv_cache enable \
+  --use_paged_context_fmha enable \
+  --enable_context_fmha_fp32_acc \
+  --multi_block_mode enable \
+  --use_flash_inference

@@ -1,0 +1,2 @@
+python3 convert_checkpoint.py --model_dir THUDM/glm-4-9b-chat --chatglm_version glm-4-9b-chat --tp_size 2 --dtype float16 --output_dir trt_ckpt/glm_4_9b/fp16/2-gpu --workers 2
+trtllm-build --checkpoint_dir trt_ckpt/glm_4_9b/fp16/2-gpu --gemm_plugin float16 --gpt_attention_plugin float16 --max_beam_width 2 --max_batch_size 4 --max_input_len 2048 --max_seq_len 3072 --output_dir trt_engines/glm_4_9b/fp16/2-gpu

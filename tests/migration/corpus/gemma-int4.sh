@@ -1,0 +1,2 @@
+python3 examples/gemma/convert_checkpoint.py --ckpt-type hf --model-dir /models/text_only --use-weight-only-with-precision int4 --dtype bfloat16 --world-size 1 --output-model-dir /models/int4_checkpoint
+trtllm-build --checkpoint_dir /models/int4_checkpoint --gemm_plugin auto --gpt_attention_plugin auto --max_batch_size 1 --max_input_len 2048 --max_seq_len 4096 --output_dir /models/engines/gemma3_12b_int4

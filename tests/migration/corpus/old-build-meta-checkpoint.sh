@@ -1,0 +1,1 @@
+python build.py --meta_ckpt_dir ./tmp/llama/70B --dtype float16 --remove_input_padding --use_gpt_attention_plugin float16 --enable_context_fmha --use_gemm_plugin float16 --output_dir ./tmp/llama/70B/trt_engines/fp16/8-gpu/ --world_size 8 --tp_size 8

@@ -1,0 +1,11 @@
+python build.py --model_dir Mistral-7B-Instruct-v0.1 \
+                --dtype bfloat16 \
+                --use_gpt_attention_plugin bfloat16 \
+                --use_inflight_batching \
+                --paged_kv_cache \
+                --remove_input_padding \
+                --use_gemm_plugin bfloat16 \
+                --use_parallel_embedding \
+                --rotary_base 1000000 \
+                --rotary_scaling dynamic 2.0 \
+                --output_dir saved/1-gpu/
