@@ -1,0 +1,1 @@
+"""What this machine can build and run, and whether its TensorRT-LLM is the one we know."""

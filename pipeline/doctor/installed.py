@@ -1,0 +1,147 @@
+"""The installed TensorRT-LLM, read by child processes: Python, and `trtllm-build --help`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from typing import IO, Any
+
+from pipeline.artifact import Json
+from pipeline.doctor.help_text import COLUMNS, read_help
+from pipeline.engines.child_process import child_environment
+from pipeline.engines.trtllm.environment import kept_variables
+
+PACKAGE, PROGRAM = "tensorrt_llm", "trtllm-build"
+TIMEOUT_S = 300.0
+"""Importing TensorRT-LLM imports torch and more: half a minute on a cold disk is usual."""
+
+LAST_LINES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What was read. `sections` as in `pipeline.doctor.sections`; `unread`: section -> why not."""
+
+    versions: Mapping[str, str]
+    sections: Mapping[str, Mapping[str, Mapping[str, Json]]]
+    unread: Mapping[str, str] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Json]:
+        """For `doctor --write-facts`."""
+        return asdict(self)
+
+
+def read_installed(timeout_s: float = TIMEOUT_S) -> Installed | None:
+    """Read the installed TensorRT-LLM; None where there is none. Nothing is imported here.
+
+    It never raises for what the children do: a section that cannot be read says why.
+    """
+    if find_spec(PACKAGE) is None:
+        return None
+    module = [sys.executable, "-P", "-s", "-m", "pipeline.doctor.installed_facts"]
+    output, why = _answer(module, timeout_s)
+    try:
+        document: dict[str, Any] = json.loads(output) if why is None else {}
+    except ValueError:
+        document, why = {}, f"its answer is no JSON: {output[:200]!r}"
+    unread = dict(document.get("unread", {}))
+    if why is not None:
+        unread[PACKAGE] = why
+    sections = dict(document.get("sections", {}))
+    flags, why_no_flags = _read_flags(timeout_s)
+    if why_no_flags is None:
+        sections["trtllm_build"] = flags
+    else:
+        unread["trtllm_build"] = why_no_flags
+    return Installed(document.get("versions", {}), sections, unread)
+
+
+def _read_flags(timeout_s: float) -> tuple[dict[str, dict[str, Json]], str | None]:
+    """Flag -> `takes`, `values`, `default`, `aliases`; or why they cannot be read."""
+    program = shutil.which(PROGRAM)
+    if program is None:
+        return {}, f"`{PROGRAM}` is not on the PATH"
+    output, why = _answer([program, "--help"], timeout_s)
+    if why is not None:
+        return {}, f"`{PROGRAM} --help`: {why}"
+    flags = read_help(output)
+    if not flags:
+        return {}, f"`{PROGRAM} --help` lists no options"
+    return {name: _flag_facts(asdict(flag)) for name, flag in flags.items()}, None
+
+
+def _flag_facts(flag: dict[str, Any]) -> dict[str, Json]:
+    """What is known of a flag; a default that is not printed is not known."""
+    values = None if flag["values"] is None else list(flag["values"])
+    known = {"takes": flag["takes"], "values": values, "aliases": list(flag["aliases"])}
+    default = flag["default"]
+    if default == "None" and values is not None and "disable" in values:
+        default = "disable"  # TensorRT-LLM leaves `gemm_plugin` unset, which means the same
+    return known if default is None else {**known, "default": default}
+
+
+def _answer(line: list[str], timeout_s: float) -> tuple[str, str | None]:
+    """What a program prints, and why it gave no answer. It and all that it starts are ended."""
+    with (
+        tempfile.TemporaryDirectory(prefix="trtllm-pack-doctor-") as folder,
+        tempfile.TemporaryFile() as output,
+        tempfile.TemporaryFile() as errors,
+    ):
+        try:
+            process = subprocess.Popen(
+                line,
+                cwd=folder,
+                env=_environment(folder),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return "", f"it cannot be started: {error.strerror}"
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return "", f"no answer within {timeout_s:.0f} s"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if process.returncode != 0:
+            return "", _death(process.returncode, _text(errors))
+        return _text(output), None
+
+
+def _text(stream: IO[bytes]) -> str:
+    stream.seek(0)
+    return stream.read().decode(errors="replace")
+
+
+def _environment(home: str) -> dict[str, str]:
+    """As a build's, but packages are found as here, and lines never break."""
+    own = kept_variables(os.environ) | {"PYTHONPATH": child_environment()["PYTHONPATH"]}
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        own["CUDA_VISIBLE_DEVICES"] = os.environ["CUDA_VISIBLE_DEVICES"]
+    return own | {
+        "COLUMNS": COLUMNS,
+        "HOME": home,
+        "LC_ALL": "C.UTF-8",
+        "NO_COLOR": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TMPDIR": home,
+    }
+
+
+def _death(code: int, errors: str) -> str:
+    died = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    lines = [line for line in errors.strip().splitlines() if line.strip()][-LAST_LINES:]
+    return "; ".join([f"it died with {died}", *(line.strip() for line in lines)])
