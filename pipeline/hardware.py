@@ -12,12 +12,18 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One visible NVIDIA GPU. `target` is its architecture as recipes write it, e.g. `sm89`."""
+    """One visible NVIDIA GPU. `target` is its architecture as recipes write it, e.g. `sm89`.
+
+    `free_memory_bytes` is what no process held when it was asked. `device` names this GPU alone in
+    `CUDA_VISIBLE_DEVICES`. Both are None where the driver did not say.
+    """
 
     name: str
     target: str
     memory_bytes: int
     driver: str
+    free_memory_bytes: int | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +72,17 @@ def _cgroup_headroom() -> int | None:
     return None if limit == "max" else max(0, int(limit) - used)
 
 
+_QUERY = "name,compute_cap,memory.total,driver_version,memory.free,uuid"
+
+
 def _query_gpus() -> tuple[Gpu, ...]:
     """GPUs by `nvidia-smi`, which is there wherever the driver is; none where it is not."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
-    query = "--query-gpu=name,compute_cap,memory.total,driver_version"
     try:
         done = subprocess.run(
-            [program, query, "--format=csv,noheader,nounits"],
+            [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"],
             capture_output=True,
             text=True,
             timeout=30,
@@ -82,10 +90,41 @@ def _query_gpus() -> tuple[Gpu, ...]:
         )
     except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(_parse_gpu(row) for row in csv.reader(done.stdout.splitlines()) if len(row) == 4)
+    rows = [row for row in csv.reader(done.stdout.splitlines()) if len(row) == 6]
+    return _visible([_parse_gpu(row) for row in rows], os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
 def _parse_gpu(row: list[str]) -> Gpu:
-    """One CSV row: name, `8.9`, MiB, driver."""
-    name, capability, memory_mib, driver = (cell.strip() for cell in row)
-    return Gpu(name, "sm" + capability.replace(".", ""), int(memory_mib) * 2**20, driver)
+    """One CSV row: name, `8.9`, MiB, driver, MiB, `GPU-...`; what is unknown is in brackets."""
+    name, capability, memory_mib, driver, free_mib, uuid = (cell.strip() for cell in row)
+    return Gpu(
+        name,
+        "sm" + capability.replace(".", ""),
+        int(memory_mib) * 2**20 if memory_mib.isdecimal() else 0,
+        driver,
+        int(free_mib) * 2**20 if free_mib.isdecimal() else None,
+        uuid if uuid.startswith("GPU-") else None,
+    )
+
+
+def _visible(gpus: list[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
+    """Those that `CUDA_VISIBLE_DEVICES` leaves, in its order; `nvidia-smi` does not look at it.
+
+    Numbers count in the order of `nvidia-smi`. As in CUDA, what comes after an entry that names
+    nothing is not visible. Parts of a GPU (`MIG-...`) are not told apart: all GPUs are listed.
+    """
+    if chosen is None or "MIG-" in chosen:
+        return tuple(gpus)
+    found: list[Gpu] = []
+    for entry in (part.strip() for part in chosen.split(",")):
+        named = [gpu for gpu in gpus if entry.startswith("GPU-") and _is_named(gpu, entry)]
+        if entry.isdecimal() and int(entry) < len(gpus):
+            named = [gpus[int(entry)]]
+        if len(named) != 1:
+            break
+        found += named
+    return tuple(found)
+
+
+def _is_named(gpu: Gpu, entry: str) -> bool:
+    return gpu.device is not None and gpu.device.startswith(entry)

@@ -12,14 +12,16 @@ from typing import Protocol, TypedDict
 
 from pipeline.artifact import Json
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
-from pipeline.engines.generation import Session
+from pipeline.engines.generator import Generator
 from pipeline.errors import Problem
 from pipeline.hardware import Hardware
 from pipeline.progress import Progress
 from pipeline.recipe.schema import EngineSettings
 
-CONFIG_NAME = "config.json"
-"""In every engine folder: backend, dtype, limits, targets, tools and model facts, to load it."""
+CONFIG_NAME = "engine.json"
+"""In every engine folder: backend, dtype, limits, targets, tools and model facts, to load it.
+
+Not `config.json`, which is TensorRT-LLM's own in an engine folder of its."""
 
 
 class Estimate(TypedDict):
@@ -58,10 +60,22 @@ class Engine(Protocol):
     ) -> list[TargetSupport]:
         """For each target of the recipe: is attention fused there, and how that is known."""
 
+    def notes(self, config: Mapping[str, Json], settings: EngineSettings) -> list[str]:
+        """What a plan tells beside its problems: options without effect, and the like."""
+
     def estimate(
         self, config: Mapping[str, Json], settings: EngineSettings, weight_bytes: int
     ) -> Estimate:
         """Memory and disk of a build from `weight_bytes` of rank files."""
+
+    def memory_report(
+        self, config: Mapping[str, Json], settings: EngineSettings
+    ) -> dict[str, Json] | None:
+        """GPU memory of the engine at its limits, term by term, JSON; None where it is not known.
+
+        Keys as `plan` shows them: `tp_size`, `pp_size`, `ranks`, `gpus`, `engine_bytes`,
+        `host_memory_bytes` (see `engines/trtllm/memory/report.py`).
+        """
 
     def build(
         self,
@@ -72,7 +86,7 @@ class Engine(Protocol):
         *,
         cache_dir: Path | None = None,
     ) -> dict[str, Json]:
-        """Write the engine folder: engine files, `config.json`, `attention.json`; returns facts.
+        """Write the engine folder: engine files, `engine.json`, `attention.json`; returns facts.
 
         `cache_dir` outlives builds: what may make a later one faster is kept there (kernel
         timings, say). It need not exist, and nothing but time may depend on it. None: nothing is
@@ -82,11 +96,19 @@ class Engine(Protocol):
         ToolFailed or MachineError; what was written to `out_dir` by then is the caller's to remove.
         """
 
-    def why_not_runnable(self, settings: EngineSettings, hardware: Hardware) -> str | None:
-        """Why an engine built with these settings cannot be executed here, or None."""
+    def why_not_runnable(
+        self, settings: EngineSettings, hardware: Hardware, *, num_ranks: int = 1
+    ) -> str | None:
+        """Why an engine built with these settings cannot be executed here, or None.
 
-    def load(self, engine_dir: Path, checkpoint_dir: Path) -> Session:
+        `num_ranks` is the number of rank files; only some engines need a GPU for each.
+        """
+
+    def open_generator(
+        self, engine_dir: Path, checkpoint_dir: Path, *, timeout_s: float
+    ) -> Generator:
         """Open a built engine; `checkpoint_dir` has the rank files, for engines that refer to them.
 
+        `timeout_s` is for engines that run in a process of their own: to load and to generate.
         Raises MachineError where it cannot be executed, VerificationError where it is damaged.
         """

@@ -19,6 +19,7 @@ from pipeline.artifact import Json, place, write_json
 from pipeline.checkpoint.safetensors_file import read_header
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
 from pipeline.engines.engine import CONFIG_NAME, Engine, Estimate, TargetSupport
+from pipeline.engines.generator import Generator, SessionGenerator
 from pipeline.errors import Problem, ToolFailed, VerificationError
 from pipeline.graph.config import graph_problems
 from pipeline.hardware import Hardware
@@ -73,6 +74,10 @@ class OnnxRuntimeEngine:
         """One answer, for the CPU: the recipe's GPU targets do not concern this backend."""
         return [{"target": "cpu", "fused": True, "reason": _SINGLE_OPERATOR}]
 
+    def notes(self, config: Mapping[str, Json], settings: EngineSettings) -> list[str]:
+        """None."""
+        return []
+
     def estimate(
         self, config: Mapping[str, Json], settings: EngineSettings, weight_bytes: int
     ) -> Estimate:
@@ -87,6 +92,12 @@ class OnnxRuntimeEngine:
             "memory_bytes": 2 * weight_bytes * 4 // _ITEM_BYTES[config["dtype"]] + (256 << 20),
             "disk_bytes": weight_bytes + graph,
         }
+
+    def memory_report(
+        self, config: Mapping[str, Json], settings: EngineSettings
+    ) -> dict[str, Json] | None:
+        """Not known."""
+        return None
 
     def build(
         self,
@@ -124,7 +135,9 @@ class OnnxRuntimeEngine:
             "op_counts": facts.op_counts,
         }
 
-    def why_not_runnable(self, settings: EngineSettings, hardware: Hardware) -> str | None:
+    def why_not_runnable(
+        self, settings: EngineSettings, hardware: Hardware, *, num_ranks: int = 1
+    ) -> str | None:
         """It runs wherever it can be built."""
         return self.why_unavailable()
 
@@ -140,6 +153,12 @@ class OnnxRuntimeEngine:
             read_header(weights_dir / name)  # ONNX Runtime maps a shortened file without a word
         limits = Limits(config["max_batch_size"], config["max_seq_len"])
         return open_session(engine_dir / GRAPH_NAME, weights_dir, limits)
+
+    def open_generator(
+        self, engine_dir: Path, checkpoint_dir: Path, *, timeout_s: float
+    ) -> Generator:
+        """Over `load`; it runs in this process, so that `timeout_s` ends nothing."""
+        return SessionGenerator(self.load(engine_dir, checkpoint_dir))
 
 
 def _engine_config(

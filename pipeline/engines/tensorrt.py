@@ -18,6 +18,7 @@ from pipeline.checkpoint.trtllm import TrtllmCheckpoint
 from pipeline.engines.attention_proof import not_observed, proof, write_proof
 from pipeline.engines.child_process import run_child
 from pipeline.engines.engine import CONFIG_NAME, Estimate, TargetSupport
+from pipeline.engines.generator import Generator, SessionGenerator
 from pipeline.engines.tensorrt_api import find_flavour, why_no_cuda_bindings, why_no_flavour
 from pipeline.engines.tensorrt_job import GRAPH_NAME, build_job
 from pipeline.engines.tensorrt_record import (
@@ -73,6 +74,10 @@ class TensorRTEngine:
         """From the table of measured facts."""
         return attention_support(config, settings, find_flavour())
 
+    def notes(self, config: Mapping[str, Json], settings: EngineSettings) -> list[str]:
+        """None."""
+        return []
+
     def estimate(
         self, config: Mapping[str, Json], settings: EngineSettings, weight_bytes: int
     ) -> Estimate:
@@ -86,6 +91,12 @@ class TensorRTEngine:
             "memory_bytes": 3 * weight_bytes + (300 << 20),
             "disk_bytes": weight_bytes + ((6 + layers) << 20),
         }
+
+    def memory_report(
+        self, config: Mapping[str, Json], settings: EngineSettings
+    ) -> dict[str, Json] | None:
+        """Not known."""
+        return None
 
     def build(
         self,
@@ -134,7 +145,9 @@ class TensorRTEngine:
             **reproducibility(flavour, finished),
         }
 
-    def why_not_runnable(self, settings: EngineSettings, hardware: Hardware) -> str | None:
+    def why_not_runnable(
+        self, settings: EngineSettings, hardware: Hardware, *, num_ranks: int = 1
+    ) -> str | None:
         """No GPU among the targets, no TensorRT, or no CUDA bindings."""
         if not hardware.targets & set(settings.targets):
             present = ", ".join(sorted(hardware.targets)) or "no NVIDIA GPU"
@@ -150,6 +163,12 @@ class TensorRTEngine:
         from pipeline.engines.tensorrt_session import open_session
 
         return open_session(engine_dir, flavour)
+
+    def open_generator(
+        self, engine_dir: Path, checkpoint_dir: Path, *, timeout_s: float
+    ) -> Generator:
+        """Over `load`; it runs in this process, so that `timeout_s` ends nothing."""
+        return SessionGenerator(self.load(engine_dir, checkpoint_dir))
 
 
 @contextmanager

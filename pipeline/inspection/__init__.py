@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME, Json
 from pipeline.checkpoint.strict_json import parse_object
+from pipeline.engines.engine import CONFIG_NAME as ENGINE_RECORD_NAME
 from pipeline.errors import MachineError, UsageError
 from pipeline.inspection.checkpoints import (
     inspect_source_checkpoint,
@@ -32,7 +33,7 @@ INSPECTABLE = (
     "a source checkpoint (a folder whose `config.json` has `architectures`)",
     "a weight file or rank file (`.safetensors`)",
     "a TensorRT-LLM checkpoint (a folder whose `config.json` has `architecture`)",
-    "an engine folder (its `config.json` has `backend`)",
+    "an engine folder (a folder with `engine.json`)",
     "a release (a folder with `manifest.json`, or a `.tar`)",
     "an artifact of the store (a folder with `artifact.json`)",
 )
@@ -82,12 +83,13 @@ def _inspect_content(path: Path) -> dict[str, Json] | None:
     releases = [entry for entry in sorted(path.iterdir()) if entry.is_dir() and is_release(entry)]
     if releases:
         return inspect_release(releases[0])
+    record_path = path / ENGINE_RECORD_NAME
+    if record_path.is_file():
+        return inspect_engine(path, parse_object(record_path.read_bytes(), str(record_path)))
     config_path = path / "config.json"
     if not config_path.is_file():
         return None
     config = parse_object(config_path.read_bytes(), str(config_path))
-    if "backend" in config:
-        return inspect_engine(path, config)
     if "architectures" in config:
         return inspect_source_checkpoint(path)
     return inspect_trtllm_checkpoint(path) if "architecture" in config else None

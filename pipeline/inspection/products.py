@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.artifact import Json, read_artifact
 from pipeline.checkpoint.strict_json import parse_object
+from pipeline.errors import VerificationError
 from pipeline.recipe.load import load_recipe
 from pipeline.release.contents import read_manifest
 
@@ -29,6 +30,8 @@ def inspect_recipe(path: Path) -> dict[str, Json]:
 
 def inspect_engine(folder: Path, config: Mapping[str, Json]) -> dict[str, Json]:
     """An engine folder with its attention proof. Raises VerificationError for damaged records."""
+    if "backend" not in config:
+        raise VerificationError(f"the record of the engine in `{folder}` names no backend")
     document: dict[str, Json] = {
         "kind": "engine",
         "backend": config["backend"],

@@ -15,15 +15,32 @@ from pipeline.stages.stage import Inputs, Stage
 TUNED_BY = ("tensorrt", "tensorrt-cu13")
 """Builders that choose kernels by timing them on the GPU that is present."""
 
+DECIDES_NO_ENGINE = frozenset({"workers", "build_timeout_s", "use_timing_cache"})
+"""Keys of `engine` that say how fast a build goes and when it is given up, and nothing else."""
+
 
 def settings(plan: Plan) -> Json:
-    """The engine section, and the tools that decide the engine's bytes, GPU included."""
-    tuned = any(name in plan.build_tools for name in TUNED_BY)
-    return {
-        "engine": plan.recipe.engine.model_dump(mode="json"),
+    """The engine section, and what else decides the engine's bytes: tools, GPU, its driver."""
+    engine = plan.recipe.engine
+    found = {
+        "engine": engine.model_dump(mode="json", exclude=set(DECIDES_NO_ENGINE)),
         "tools": dict(plan.build_tools),
-        "gpus": sorted({gpu.name for gpu in plan.hardware.gpus}) if tuned else [],
+        "gpus": _tuned_on(plan),
     }
+    if engine.backend == "trtllm":
+        gpus = [gpu for gpu in plan.hardware.gpus if gpu.target in engine.targets]
+        found["drivers"] = sorted({gpu.driver for gpu in gpus})
+    return found
+
+
+def _tuned_on(plan: Plan) -> list[str]:
+    """Names of the GPUs on which the builder times kernels; none where it times none."""
+    gpus, engine = plan.hardware.gpus, plan.recipe.engine
+    if engine.backend == "trtllm":
+        # It builds on those of the target; others in the machine change nothing.
+        return sorted({gpu.name for gpu in gpus if gpu.target in engine.targets})
+    is_tuned = any(name in plan.build_tools for name in TUNED_BY)
+    return sorted({gpu.name for gpu in gpus}) if is_tuned else []
 
 
 def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
@@ -38,7 +55,8 @@ def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mappin
 def summary(facts: Mapping[str, Json]) -> str:
     """For example `tensorrt for sm80, sm89: 4 attention layers fused, 2,301,444 bytes`."""
     targets = f" for {', '.join(facts['targets'])}" if "targets" in facts else ""
-    size = f", {facts['engine_bytes']:,} bytes" if "engine_bytes" in facts else ""
+    ranks = f" in {facts['world_size']} ranks" if facts.get("world_size", 1) > 1 else ""
+    size = f", {facts['engine_bytes']:,} bytes{ranks}" if "engine_bytes" in facts else ""
     return (
         f"{facts['backend']}{targets}: {facts['attention_sites']} attention layers "
         f"{facts['attention']}{size}"
@@ -46,5 +64,5 @@ def summary(facts: Mapping[str, Json]) -> str:
 
 
 STAGE = Stage(
-    name="build", version=1, inputs=("convert",), settings=settings, run=run, summary=summary
+    name="build", version=2, inputs=("convert",), settings=settings, run=run, summary=summary
 )

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.engines.expectations import check
 from pipeline.engines.generation import Generation
-from pipeline.recipe.schema import Expect
+from pipeline.recipe.smoke_section import Expect
 
 DONE = Generation((4, 5, 6), "length")
 

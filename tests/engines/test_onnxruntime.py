@@ -68,14 +68,14 @@ def greedy(prompt: list[int], num_tokens: int) -> tuple[int, ...]:
 def test_engine_folder(engine_dir: Path, checkpoint_dir: Path) -> None:
     assert list_files(engine_dir) == [
         "attention.json",
-        "config.json",
         "decoder.onnx",
+        "engine.json",
         "rank0.safetensors",
         "rank1.safetensors",
     ]
     weights = (engine_dir / "rank1.safetensors").stat()
     assert weights.st_ino == (checkpoint_dir / "rank1.safetensors").stat().st_ino  # no second copy
-    config = json.loads((engine_dir / "config.json").read_bytes())
+    config = json.loads((engine_dir / "engine.json").read_bytes())
     assert (config["backend"], config["dtype"]) == ("onnxruntime", "bfloat16")
     assert config["max_seq_len"] == 48
     assert config["checkpoint"]["num_hidden_layers"] == 3
@@ -224,7 +224,7 @@ def test_a_damaged_engine_is_an_error(engine_dir: Path, tmp_path: Path, fault: s
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"backend": "tensorrt"}'])
 def test_another_folder_is_no_engine(tmp_path: Path, text: str | None) -> None:
     if text is not None:
-        (tmp_path / "config.json").write_text(text)
+        (tmp_path / "engine.json").write_text(text)
     with pytest.raises(VerificationError):
         ENGINE.load(tmp_path, tmp_path)
 

@@ -46,14 +46,14 @@ def test_a_build_is_fused_for_every_target_and_says_what_it_is(
     source, folder = checkpoint(tmp_path / "source", dtype), tmp_path / "engine"
     settings = limits(*targets)
     facts = build(source, folder, settings)
-    assert list_files(folder) == ["attention.json", "config.json", "decoder.engine", "decoder.onnx"]
+    assert list_files(folder) == ["attention.json", "decoder.engine", "decoder.onnx", "engine.json"]
     built = json.loads((folder / "attention.json").read_bytes())["built"]
     assert facts["attention"] == built["status"] == "fused"
     assert built["attention_layers"] == built["attention_sites"] == NUM_LAYERS
     assert built["decomposable"] is False
     assert facts["layers_by_kind"]["KV_CACHE_UPDATE"] == 2 * NUM_LAYERS
     assert {"float16": "HALF", "bfloat16": "BF16"}[dtype] in facts["dtypes"]
-    config = json.loads((folder / "config.json").read_bytes())
+    config = json.loads((folder / "engine.json").read_bytes())
     assert (config["targets"], config["dtype"]) == (list(targets), dtype)
     assert config["profiles"] == {"context_tokens": 24, "generation_tokens": 1}
     size = (folder / "decoder.engine").stat().st_size

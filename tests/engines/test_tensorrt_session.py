@@ -219,7 +219,7 @@ def test_what_tensorrt_refuses_is_an_error(folder: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"backend": "onnxruntime"}'])
 def test_a_folder_that_is_no_engine_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "engine.json").write_text(text)
     flavour = find_flavour()
     assert flavour is not None
     with pytest.raises(VerificationError, match="not a `tensorrt` engine"):
@@ -291,5 +291,5 @@ def test_limits_are_those_that_the_build_wrote(tmp_path: Path) -> None:
         "max_seq_len": 64,
         "profiles": {"context_tokens": 32, "generation_tokens": 1},
     }
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "engine.json").write_text(json.dumps(config))
     assert tensorrt_session._read_limits(tmp_path) == Limits(8, 64, 32)

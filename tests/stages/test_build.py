@@ -55,7 +55,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def test_the_artifact_is_an_engine_folder(converted: Artifact, tmp_path: Path) -> None:
     facts = STAGE.run(plan(limits()), {"convert": converted}, tmp_path, Silent())
     assert list_files(tmp_path) == [
-        *("attention.json", "config.json", "decoder.engine", "decoder.onnx")
+        *("attention.json", "decoder.engine", "decoder.onnx", "engine.json")
     ]
     assert json.loads(json.dumps(facts)) == facts
     assert str(tmp_path) not in json.dumps(facts)
@@ -141,3 +141,51 @@ def test_a_builder_that_tunes_on_the_gpu_has_it_in_its_key() -> None:
         for gpus in ((H100,), (H200,), (H100, H100))
     ]
     assert keys[0] == keys[2] != keys[1]
+
+
+TRTLLM = {"tensorrt-llm": "1.2.1", "tensorrt": "10.14.1.48"}
+
+
+def trtllm_key(gpus: tuple[Gpu, ...] = (H100,), tools: Any = TRTLLM, **keys: Any) -> str:
+    """The key of a build by TensorRT-LLM for sm90."""
+    chosen = EngineSettings(**keys)
+    found = STAGE.key(plan(chosen, tools=tools, gpus=gpus), {"convert": "c"})
+    assert found is not None
+    return found
+
+
+def test_the_key_of_a_build_by_tensorrt_llm_has_its_gpu_and_driver() -> None:
+    l4 = Gpu("NVIDIA L4", "sm89", 24 << 30, "575")
+    same = {trtllm_key(), trtllm_key((H100, H100)), trtllm_key((l4, H100))}
+    assert len(same) == 1
+    newer = Gpu(H100.name, "sm90", 80 << 30, "590")
+    others = [
+        trtllm_key((H200,)),
+        trtllm_key((newer,)),
+        trtllm_key(()),
+        trtllm_key(tools=TRTLLM | {"tensorrt-llm": "1.2.2"}),
+        trtllm_key(gemm_plugin="auto"),
+        trtllm_key(max_batch_size=9),
+    ]
+    assert len({*same, *others}) == 1 + len(others)
+
+
+def test_how_fast_a_build_goes_is_not_in_its_key() -> None:
+    changes: list[dict[str, Any]] = [{"workers": 2}, {"build_timeout_s": 7}]
+    changes.append({"use_timing_cache": False})
+    assert {trtllm_key(**change) for change in changes} == {trtllm_key()}
+
+
+def test_the_summary_of_several_ranks() -> None:
+    facts = {
+        "backend": "trtllm",
+        "targets": ["sm90"],
+        "world_size": 2,
+        "attention": "fused",
+        "attention_sites": 32,
+        "engine_bytes": 1234567,
+    }
+    assert (
+        STAGE.summary(facts)
+        == "trtllm for sm90: 32 attention layers fused, 1,234,567 bytes in 2 ranks"
+    )

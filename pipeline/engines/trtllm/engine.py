@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NoReturn
 
 from pipeline.artifact import Json
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
 from pipeline.engines.engine import Estimate, TargetSupport
-from pipeline.engines.generation import Session
+from pipeline.engines.generator import Generator
+from pipeline.engines.trtllm import judgement, memory
+from pipeline.engines.trtllm.preflight import (
+    PACKAGE,
+    installed_versions,
+    machine_problems,
+    why_no_package,
+    why_no_program,
+)
+from pipeline.engines.trtllm.runnable import why_not_executable
 from pipeline.errors import MachineError, Problem
 from pipeline.hardware import Hardware, detect
 from pipeline.progress import Progress
 from pipeline.recipe.schema import EngineSettings
-from pipeline.trtllm.facts import END_OF_LINE, FIRST_RELEASE
-
-_NOT_YET = "building engines with TensorRT-LLM is not part of this version"
-_HINT = "set `engine.backend: tensorrt` or `engine.backend: onnxruntime`"
 
 
 class TrtllmEngine:
@@ -28,38 +30,45 @@ class TrtllmEngine:
     name = "trtllm"
 
     def why_unavailable(self) -> str | None:
-        """What is missing here of the package, its line and a GPU; else that nothing builds yet."""
-        return _why_missing(self.tool_versions().get("tensorrt-llm")) or _NOT_YET
+        """What is missing here: the package, its line, its program, a GPU."""
+        found = installed_versions().get(PACKAGE)
+        return why_no_package(found) or why_no_program() or _why_no_gpu(detect())
 
     def problems(
         self, config: Mapping[str, Json], settings: EngineSettings, hardware: Hardware
     ) -> list[Problem]:
-        """What to use instead."""
+        """Rules between options, model and GPU; memory; this machine's GPUs and driver."""
         return [
-            Problem("build", f"`engine.backend` is `trtllm`, but {_NOT_YET}", _HINT, MachineError)
+            *judgement.rule_problems(config, settings),
+            *memory.memory_problems(config, settings, hardware),
+            *machine_problems(settings, hardware),
         ]
 
     def tool_versions(self) -> dict[str, str]:
         """TensorRT-LLM and its TensorRT, where they are installed."""
-        found = {}
-        for name in ("tensorrt-llm", "tensorrt"):
-            try:
-                found[name] = version(name)
-            except PackageNotFoundError:
-                continue
-        return found
+        return installed_versions()
 
     def attention_support(
         self, config: Mapping[str, Json], settings: EngineSettings
     ) -> list[TargetSupport]:
-        """Not known by this version."""
-        return [{"target": t, "fused": None, "reason": _NOT_YET} for t in settings.targets]
+        """From the table of rules, each with its source."""
+        return judgement.attention_support(config, settings)
+
+    def notes(self, config: Mapping[str, Json], settings: EngineSettings) -> list[str]:
+        """Options that have no effect, by the table of rules."""
+        return judgement.notes(config, settings)
 
     def estimate(
         self, config: Mapping[str, Json], settings: EngineSettings, weight_bytes: int
     ) -> Estimate:
-        """Twice the weights in memory, once on disk."""
-        return {"memory_bytes": 2 * weight_bytes, "disk_bytes": weight_bytes}
+        """Host memory and disk of a build, from the memory plan."""
+        return memory.estimate(config, settings)
+
+    def memory_report(
+        self, config: Mapping[str, Json], settings: EngineSettings
+    ) -> dict[str, Json]:
+        """Every rank's terms, and the GPUs that have room for them."""
+        return memory.memory_report(config, settings)
 
     def build(
         self,
@@ -69,32 +78,40 @@ class TrtllmEngine:
         progress: Progress,
         *,
         cache_dir: Path | None = None,
-    ) -> NoReturn:
-        """Raise MachineError; the plan has refused before."""
-        raise MachineError(_NOT_YET, hint=_HINT)
+    ) -> dict[str, Json]:
+        """Run `trtllm-build` and hold the engine against what was asked."""
+        from pipeline.engines.trtllm.build import build_engine
+        from pipeline.trtllm.table import RULES
 
-    def why_not_runnable(self, settings: EngineSettings, hardware: Hardware) -> str | None:
-        """There is no engine to run."""
-        return _NOT_YET
-
-    def load(self, engine_dir: Path, checkpoint_dir: Path) -> Session:
-        """Raise MachineError."""
-        raise MachineError(_NOT_YET, hint=_HINT)
-
-
-def _why_missing(found: str | None) -> str | None:
-    """Why TensorRT-LLM's engine workflow cannot run on this machine; nothing is imported."""
-    if found is None:
-        return f"`tensorrt_llm` is not installed, and {_NOT_YET}"
-    release = tuple(int(part) for part in re.findall(r"\d+", found)[:3])
-    if not FIRST_RELEASE <= release < END_OF_LINE:
-        return (
-            f"`tensorrt_llm` is {found}, but the engine workflow is driven as of 1.2.1, the last "
-            f"stable line that has one (1.3 runs models without engines), and {_NOT_YET}"
+        reason = self.why_unavailable()
+        if reason is not None:
+            raise MachineError(f"the engine backend `{self.name}` is not usable: {reason}")
+        return build_engine(
+            checkpoint, settings, out_dir, progress, cache_dir=cache_dir, rules=RULES
         )
-    if not detect().gpus:
-        return f"no NVIDIA GPU is visible, which TensorRT-LLM needs to build, and {_NOT_YET}"
-    return None
+
+    def why_not_runnable(
+        self, settings: EngineSettings, hardware: Hardware, *, num_ranks: int = 1
+    ) -> str | None:
+        """Too few GPUs of the target, or no TensorRT-LLM."""
+        return why_not_executable(settings, hardware, num_ranks, installed_versions())
+
+    def open_generator(
+        self, engine_dir: Path, checkpoint_dir: Path, *, timeout_s: float
+    ) -> Generator:
+        """Look at the engine; it holds its weights, `checkpoint_dir` is not read."""
+        from pipeline.engines.trtllm.generator import open_generator
+
+        return open_generator(engine_dir, timeout_s=timeout_s)
+
+
+def _why_no_gpu(hardware: Hardware) -> str | None:
+    if hardware.gpus:
+        return None
+    return (
+        "no NVIDIA GPU is visible, which TensorRT-LLM needs to build; converting works anywhere, "
+        "building needs a machine with the GPU of `engine.targets`"
+    )
 
 
 ENGINE = TrtllmEngine()

@@ -7,12 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifact import Json
+from pipeline.recipe.engine_rules import default_num_tokens
 from pipeline.recipe.schema import EngineSettings
 from pipeline.trtllm.options import options
 from pipeline.weights.parallel import parallelism_of
 
 PROGRAM = "trtllm-build"
-ROUNDED_TO_TOKENS = 64
+SPECULATIVE_MODES: Mapping[str | None, int] = {
+    None: 1,
+    "draft_tokens_external": 2,
+    "medusa": 4,
+    "lookahead_decoding": 8,
+    "explicit_draft_tokens": 16,
+    "eagle": 32,
+}
+"""SpeculativeDecodingMode is an IntFlag, and JSON has its number (TensorRT-LLM 1.x
+`models/modeling_utils.py`)."""
+
 SET_ELSEWHERE = ("checkpoint_dir", "output_dir", "input_timing_cache", "output_timing_cache")
 """Paths, which `BuildRequest.argv` takes."""
 
@@ -57,7 +68,9 @@ class BuildRequest:
             part = options()[name].part
             if part != "command":
                 parts[part][name] = value
-        return {**parts["build"], "plugin_config": parts["plugin"]}
+        mode = parts["build"].get("speculative_decoding_mode")
+        numbers = {"speculative_decoding_mode": SPECULATIVE_MODES[mode]}
+        return {**parts["build"], **numbers, "plugin_config": parts["plugin"]}
 
 
 def build_request(settings: EngineSettings, config: Mapping[str, Json]) -> BuildRequest:
@@ -74,19 +87,15 @@ def build_request(settings: EngineSettings, config: Mapping[str, Json]) -> Build
     }
     resolved["context_fmha"] = settings.attention.context_fmha
     resolved["max_num_tokens"] = settings.max_num_tokens or default_num_tokens(settings)
-    resolved["opt_num_tokens"] = settings.opt_num_tokens or min(
-        settings.max_batch_size * settings.max_beam_width, resolved["max_num_tokens"]
-    )
+    if settings.opt_num_tokens is None and not settings.multiple_profiles:
+        sequences = settings.max_batch_size * settings.max_beam_width
+        resolved["opt_num_tokens"] = min(sequences, resolved["max_num_tokens"])
     resolved["lora_target_modules"] = list(settings.lora_target_modules)
     resolved["log_level"] = "info"
+    # No family here has recurrent layers: TensorRT-LLM would turn it off by itself.
+    resolved["paged_state"] = False
     if world_size == 1:
         # There is nobody to talk to: TensorRT-LLM would turn it off by itself.
         resolved["nccl_plugin"] = None
     order = [name for name in options() if name in resolved]
     return BuildRequest({name: resolved[name] for name in order}, world_size)
-
-
-def default_num_tokens(settings: EngineSettings) -> int:
-    """A whole prompt beside one token of every sequence, rounded up."""
-    least = settings.max_input_len + settings.max_batch_size * settings.max_beam_width
-    return -(-least // ROUNDED_TO_TOKENS) * ROUNDED_TO_TOKENS
