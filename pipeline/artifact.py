@@ -160,6 +160,25 @@ def _check_sizes(folder: Path, manifest: Manifest) -> None:
         )
 
 
+def check_digests(artifact: Artifact) -> None:
+    """Raise VerificationError with every file whose bytes are not those that were published.
+
+    Every reuse compares sizes alone; this reads all bytes, for files that are about to be executed
+    or handed out.
+    """
+    changed = [
+        f"`{entry.path}` is changed: BLAKE3 {found}, expected {entry.blake3}"
+        for entry in artifact.manifest.files
+        if (found := digest_file(artifact.path / entry.path)) != entry.blake3
+    ]
+    if changed:
+        raise VerificationError(
+            f"the artifact `{artifact.path}` is damaged",
+            facts=changed,
+            hint="delete this folder and run again",
+        )
+
+
 def place(source: Path, target: Path) -> None:
     """Make `target` the same bytes as `source`: a hard link where possible, else a copy.
 

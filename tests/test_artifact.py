@@ -14,6 +14,7 @@ from pipeline.artifact import (
     MANIFEST_NAME,
     Artifact,
     canonical_json,
+    check_digests,
     describe,
     digest_json,
     export,
@@ -49,6 +50,19 @@ def test_published_artifact_is_found_whole(store: Store) -> None:
     assert made.facts == {"num": 1}
     assert made.manifest.inputs == {"download": "cd" * 32}
     assert not list((store.root / "work").iterdir())
+
+
+def test_a_changed_byte_is_named_where_all_are_read(store: Store) -> None:
+    made = publish(store, {"rank0.engine": b"abc", "rank1.engine": b"defg"})
+    check_digests(made)
+    changed = made.path / "rank1.engine"
+    changed.chmod(0o644)
+    changed.write_bytes(b"deFg")  # of the same size: opening it sees nothing
+    assert store.find("convert", KEY) == made
+    with pytest.raises(VerificationError) as caught:
+        check_digests(made)
+    (fact,) = caught.value.facts
+    assert fact.startswith("`rank1.engine` is changed: BLAKE3 ")
 
 
 def test_unpublished_work_leaves_nothing(store: Store) -> None:

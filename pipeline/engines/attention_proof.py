@@ -17,6 +17,8 @@ from pipeline.recipe.schema import Attention
 PROOF_NAME = "attention.json"
 
 STATUSES = ("fused", "unfused", "unknown")
+NOT_OBSERVED = "not observed"
+"""The status of an `observed` where the engine was not executed, or nothing watched it."""
 
 
 def proof(
@@ -33,7 +35,32 @@ def proof(
 
 def not_observed(reason: str) -> dict[str, Json]:
     """The answer where the engine was not executed."""
-    return {"status": "not observed", "reason": reason}
+    return {"status": NOT_OBSERVED, "reason": reason}
+
+
+def with_observed(document: Mapping[str, Json], observed: Mapping[str, Json]) -> dict[str, Json]:
+    """A build's proof with what an execution showed in the place of its `observed`."""
+    assert observed["status"] in (*STATUSES, NOT_OBSERVED)
+    return {**document, "observed": dict(observed)}
+
+
+def check_observed(observed: Mapping[str, Json], required: Attention) -> None:
+    """Raise VerificationError where fused attention is required and unfused attention ran.
+
+    What is unknown or was not observed contradicts nothing: the build's proof stands.
+    """
+    if required.require_fused and observed["status"] == "unfused":
+        facts = [
+            f"{phase}: {name}"
+            for phase in ("context", "generation")
+            if observed[phase]["status"] == "unfused"
+            for name in observed[phase]["kernels"]
+        ]
+        raise VerificationError(
+            "`engine.attention.require_fused` is true, but the traced pass ran unfused attention",
+            facts=facts,
+            hint="`trtllm-pack plan` says what each target supports; build again, and see the log",
+        )
 
 
 def write_proof(folder: Path, document: Mapping[str, Json]) -> None:

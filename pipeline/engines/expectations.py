@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.artifact import Json
 from pipeline.engines.generation import Generation
-from pipeline.recipe.schema import Expect
+from pipeline.recipe.smoke_section import Expect
 
 WINDOW = 60
 """Characters shown of each text around the first difference."""

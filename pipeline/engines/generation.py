@@ -73,10 +73,13 @@ class Generation:
     """What a prompt yielded; an end token is the last of `token_ids`.
 
     `end`: a token of `stop_token_ids`; `stop`: `on_token` said so; `length`: a limit was reached.
+    `prompt_logits`: float32 `[prompt tokens, vocab_size]`, row `i` after token `i` of the prompt,
+    where they were asked for and can be had.
     """
 
     token_ids: tuple[int, ...]
     stop_reason: StopReason
+    prompt_logits: Logits | None = field(default=None, compare=False, repr=False)
 
 
 def generate(

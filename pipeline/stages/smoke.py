@@ -8,42 +8,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from pipeline.artifact import Json, write_json
-from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
-from pipeline.engines.expectations import Outcome, check
-from pipeline.engines.generation import Generation, Sampling, Session, generate
-from pipeline.errors import MachineError, RecipeError, VerificationError
+from pipeline.artifact import Json, check_digests, write_json
+from pipeline.engines.attention_proof import (
+    NOT_OBSERVED,
+    check_observed,
+    read_proof,
+    with_observed,
+    write_proof,
+)
+from pipeline.engines.comparison import compare_with
+from pipeline.engines.generation import Generation
+from pipeline.engines.generator import GenerationRequest, Generator
+from pipeline.engines.reference import open_reference
+from pipeline.errors import MachineError
 from pipeline.plan import Plan
 from pipeline.progress import Progress
-from pipeline.recipe.schema import Prompt
+from pipeline.smoke_test.prompts import SmokePrompt, smoke_prompts
+from pipeline.smoke_test.record import RECORD_NAME, check_expectations, smoke_record
 from pipeline.stages.stage import Inputs, Stage
-from pipeline.tokenizer import TextStream, Tokenizer, encode, end_token_ids, load_tokenizer
+from pipeline.tokenizer import TextStream, end_token_ids, load_tokenizer
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-RECORD_NAME = "smoke.json"
-
-
-@dataclass(frozen=True)
-class Request:
-    """One prompt of the recipe, with its tokens and its own limits."""
-
-    number: int
-    prompt: Prompt
-    token_ids: tuple[int, ...]
-    sampling: Sampling
+NO_ENGINE = "the engine was not executed, but what it would be compared with was"
 
 
 def settings(plan: Plan) -> Json:
     """Prompts and expectations, the engine's limits, and everything that executes them."""
     engine = plan.recipe.engine
     return {
-        "smoke": plan.recipe.smoke.model_dump(mode="json"),
+        "smoke": plan.recipe.smoke.model_dump(mode="json", exclude={"timeout_s"}),
         "max_batch_size": engine.max_batch_size,
         "max_input_len": engine.max_input_len,
         "max_seq_len": engine.max_seq_len,
@@ -65,135 +63,99 @@ def _versions(*names: str) -> dict[str, str]:
 
 
 def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
-    """Generate, check, and write `smoke.json`. All expectations that fail are one error."""
+    """Generate, check, compare, and write `smoke.json`; all expectations that fail are one error.
+
+    Where the engine's kernels were traced, its attention proof is written again, with what was
+    observed in it.
+    """
     source_dir = inputs["download"].path
     tokenizer = load_tokenizer(source_dir)
-    requests = _requests(plan, tokenizer, end_token_ids(source_dir, tokenizer))
-    session, executed_by = _open_executor(plan, inputs)
-    streams = [TextStream(tokenizer, each.token_ids, each.prompt.stop) for each in requests]
-    generations = _generate(session, requests, streams, progress)
-    texts = [stream.text for stream in streams]
-    outcomes = [
-        check(each.prompt.expect, text, generation)
-        for each, text, generation in zip(requests, texts, generations, strict=True)
-    ]
-    _raise_failures(requests, outcomes)
-    entries = [
-        _entry(each, text, generation, found)
-        for each, text, generation, found in zip(
-            requests, texts, generations, outcomes, strict=True
-        )
-    ]
-    write_json(out_dir / RECORD_NAME, _record(plan, executed_by, requests, entries))
+    ends = end_token_ids(source_dir, tokenizer)
+    vocab_size = plan.conversion.config["vocab_size"]
+    prompts = smoke_prompts(plan.recipe, vocab_size, tokenizer, ends)
+    streams = [TextStream(tokenizer, each.token_ids, each.prompt.stop) for each in prompts]
+    compares = plan.recipe.smoke.compare is not None and plan.executor == "engine"
+    greedy = [each.greedy_request(wants_logits=True) for each in prompts] if compares else []
+    with _open_executor(plan, inputs) as generator:
+        generations = _generate(generator, prompts, greedy, streams, progress)
+        executed_by, observed = _executed_by(plan, generator), generator.observed()
+    generations, compared = generations[: len(prompts)], generations[len(prompts) :]
+    outcomes = check_expectations(prompts, streams, generations)
+    smoke = plan.recipe.smoke
+    record = smoke_record(smoke, executed_by, prompts, streams, generations, outcomes)
+    if smoke.compare is not None and not compares:
+        record["comparison"] = {"compared": False, "reason": NO_ENGINE}
+    elif smoke.compare is not None:
+        progress.start("compare", len(prompts), "prompts")
+        with open_reference(inputs["convert"].path, plan.recipe.engine) as reference:
+            record["comparison"] = compare_with(
+                reference, greedy, compared, smoke.compare, vocab_size
+            )
+        progress.advance(len(prompts))
+    if observed is not None:
+        check_observed(observed, plan.recipe.engine.attention)
+        write_proof(out_dir, with_observed(read_proof(inputs["build"].path), observed))
+    write_json(out_dir / RECORD_NAME, record)
     return {
-        "num_prompts": len(requests),
+        "num_prompts": len(prompts),
         "num_expectations": sum(len(found) for found in outcomes),
         "num_tokens": sum(len(generation.token_ids) for generation in generations),
         "executed_by": executed_by,
+        **({} if observed is None else {"observed": observed["status"]}),
     }
 
 
-def _requests(plan: Plan, tokenizer: Tokenizer, ends: frozenset[int]) -> list[Request]:
-    """The recipe's prompts as tokens. Raises RecipeError with all that do not fit the engine."""
-    smoke, engine = plan.recipe.smoke, plan.recipe.engine
-    requests, faults = [], []
-    for number, prompt in enumerate(smoke.prompts):
-        token_ids, name = encode(tokenizer, prompt.text), f"`smoke.prompts[{number}]`"
-        limit = prompt.max_new_tokens or smoke.max_new_tokens
-        if not token_ids:
-            faults.append(f"{name} has no tokens")
-        if len(token_ids) > engine.max_input_len:
-            faults.append(
-                f"{name} has {len(token_ids)} tokens, but `engine.max_input_len` is "
-                f"{engine.max_input_len}"
-            )
-        if len(token_ids) + limit > engine.max_seq_len:
-            faults.append(
-                f"{name} has {len(token_ids)} tokens and asks for {limit} more, but "
-                f"`engine.max_seq_len` is {engine.max_seq_len}"
-            )
-        sampling = Sampling(limit, smoke.temperature, smoke.top_p, smoke.seed, ends)
-        requests.append(Request(number, prompt, tuple(token_ids), sampling))
-    if faults:
-        raise RecipeError(
-            "the smoke test's prompts do not fit the engine",
-            facts=faults,
-            hint="shorten them, or raise the limits of `engine`",
-        )
-    _check_vocabulary(plan, requests)
-    return requests
-
-
-def _check_vocabulary(plan: Plan, requests: Sequence[Request]) -> None:
-    """The tokenizer may know no token that the model has no embedding for."""
-    vocab_size = plan.conversion.config["vocab_size"]
-    unknown = sorted(
-        {token for each in requests for token in each.token_ids if token >= vocab_size}
-    )
-    if unknown:
-        raise VerificationError(
-            f"the tokenizer yields the token ids {unknown}, but the model's `vocab_size` is "
-            f"{vocab_size}",
-            hint="use the tokenizer that belongs to the model",
-        )
-
-
-def _open_executor(plan: Plan, inputs: Inputs) -> tuple[Session, dict[str, str]]:
-    """The engine, or the same graph on the CPU; and what the record says about it."""
-    convert_dir = inputs["convert"].path
+def _open_executor(plan: Plan, inputs: Inputs) -> Generator:
+    """The engine, or the same graph on the CPU where the engine cannot run."""
+    checkpoint_dir, smoke = inputs["convert"].path, plan.recipe.smoke
     if plan.executor == "engine":
-        session = plan.engine.load(inputs["build"].path, convert_dir)
-        return session, dict(session.executed_by)
-    if plan.recipe.smoke.require_engine:
+        check_digests(inputs["build"])
+        engine_dir = inputs["build"].path
+        return plan.engine.open_generator(engine_dir, checkpoint_dir, timeout_s=smoke.timeout_s)
+    if smoke.require_engine:
         raise MachineError(
             f"`smoke.require_engine` is true, but the engine cannot run here: "
             f"{plan.executor_reason}",
             hint="run on a machine with a target GPU, or set `smoke.require_engine: false`",
         )
-    session = _open_on_cpu(plan, convert_dir)
-    executed_by = dict(session.executed_by)
-    executed_by["note"] = (
-        f"the same decoder graph, computed in float32 by ONNX Runtime {executed_by['version']} on "
-        f"the CPU; the `{plan.engine.name}` engine was not executed: {plan.executor_reason}"
-    )
-    return session, executed_by
+    return open_reference(checkpoint_dir, plan.recipe.engine)
 
 
-def _open_on_cpu(plan: Plan, convert_dir: Path) -> Session:
-    """The decoder graph of the converted checkpoint, written anew for the CPU: same nodes, fp32."""
-    from pipeline.engines.cpu_session import Limits, open_session
-    from pipeline.graph.decoder import GraphOptions, decoder_model
-
-    engine = plan.recipe.engine
-    options = GraphOptions(engine.max_seq_len, "float32", fixed_cache=False)
-    model, _ = decoder_model(open_trtllm_checkpoint(convert_dir), options)
-    limits = Limits(engine.max_batch_size, engine.max_seq_len)
-    return open_session(model.SerializeToString(), convert_dir, limits)
+def _executed_by(plan: Plan, generator: Generator) -> dict[str, str]:
+    """What the record says about who computed: never more than was executed."""
+    executed_by = dict(generator.executed_by)
+    if plan.executor != "engine":
+        executed_by["note"] = (
+            f"the same decoder graph, computed in float32 by ONNX Runtime "
+            f"{executed_by['version']} on the CPU; the `{plan.engine.name}` engine was not "
+            f"executed: {plan.executor_reason}"
+        )
+    return executed_by
 
 
 def _generate(
-    session: Session,
-    requests: Sequence[Request],
+    generator: Generator,
+    prompts: Sequence[SmokePrompt],
+    greedy: Sequence[GenerationRequest],
     streams: Sequence[TextStream],
     progress: Progress,
 ) -> list[Generation]:
-    """Generate in batches, tokens going to their text streams; the speed is told, not recorded."""
+    """All prompts, tokens going to their text streams, then those to compare, which have none.
+
+    The speed is told, not recorded.
+    """
+    requests = [*(each.request() for each in prompts), *greedy]
     progress.start("generate", sum(each.sampling.max_new_tokens for each in requests), "tokens")
 
     def on_token(index: int, token_id: int) -> bool:
         progress.advance(1)
-        if token_id in requests[index].sampling.stop_token_ids:
+        if index >= len(streams) or token_id in requests[index].sampling.stop_token_ids:
             return False
         streams[index].push(token_id)
         return streams[index].stopped
 
     begun = time.perf_counter()
-    generations = generate(
-        session,
-        [each.token_ids for each in requests],
-        [each.sampling for each in requests],
-        on_token,
-    )
+    generations = generator.generate(requests, on_token)
     seconds = time.perf_counter() - begun
     for stream in streams:
         stream.finish()
@@ -202,66 +164,22 @@ def _generate(
     return generations
 
 
-def _raise_failures(requests: Sequence[Request], outcomes: Sequence[Sequence[Outcome]]) -> None:
-    """Raise VerificationError with every expectation that does not hold, prompt by prompt."""
-    facts = []
-    for each, found in zip(requests, outcomes, strict=True):
-        faults = [fault for outcome in found for fault in outcome.faults]
-        if faults:
-            facts.append(f"`smoke.prompts[{each.number}]`, {each.prompt.text!r}:")
-            facts += [f"  {fault}" for fault in faults]
-    if facts:
-        failed = sum(bool(outcome.faults) for found in outcomes for outcome in found)
-        total = sum(len(found) for found in outcomes)
-        raise VerificationError(
-            f"{failed} of {total} expectations of the smoke test do not hold",
-            facts=facts,
-            hint="a wrong weight shows here; where the model is right, correct `smoke.prompts`",
-        )
-
-
-def _record(
-    plan: Plan,
-    executed_by: Mapping[str, str],
-    requests: Sequence[Request],
-    entries: Sequence[Json],
-) -> dict[str, Json]:
-    """The generation record: what was asked, what came, what computed it. No timings."""
-    smoke = plan.recipe.smoke
-    return {
-        "executed_by": dict(executed_by),
-        "sampling": {
-            "temperature": smoke.temperature,
-            "top_p": smoke.top_p,
-            "seed": smoke.seed,
-            "end_token_ids": sorted(requests[0].sampling.stop_token_ids),
-        },
-        "prompts": list(entries),
-    }
-
-
-def _entry(
-    request: Request, text: str, generation: Generation, outcomes: Sequence[Outcome]
-) -> dict[str, Json]:
-    return {
-        "prompt": request.prompt.text,
-        "prompt_token_ids": list(request.token_ids),
-        "max_new_tokens": request.sampling.max_new_tokens,
-        "stop": list(request.prompt.stop),
-        "text": text,
-        "token_ids": list(generation.token_ids),
-        "stop_reason": generation.stop_reason,
-        "expectations": [outcome.as_json() for outcome in outcomes],
-    }
+_SEEN = {
+    "fused": "observed: fused",
+    "unfused": "observed: unfused",
+    "unknown": "observed: unknown kernels",
+    NOT_OBSERVED: "not observed",
+}
 
 
 def summary(facts: Mapping[str, Json]) -> str:
     """For example `2 prompts, all 3 expectations hold, 32 tokens by onnxruntime 1.32.0 on cpu`."""
     by, num_expectations = facts["executed_by"], facts["num_expectations"]
     held = f"all {num_expectations} expectations hold" if num_expectations else "nothing expected"
+    observed = f", attention {_SEEN[facts['observed']]}" if "observed" in facts else ""
     return (
         f"{facts['num_prompts']} prompts, {held}, {facts['num_tokens']} tokens by "
-        f"{by['backend']} {by['version']} on {by['device']}"
+        f"{by['backend']} {by['version']} on {by['device']}{observed}"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +13,15 @@ import pytest
 
 from pipeline.artifact import Artifact, Manifest
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
+from pipeline.engines.generation import Generation, OnToken
+from pipeline.engines.generator import GenerationRequest, SessionGenerator
 from pipeline.engines.onnxruntime import ENGINE
 from pipeline.errors import MachineError, RecipeError, VerificationError
 from pipeline.hardware import Gpu, Hardware
 from pipeline.plan import Plan
 from pipeline.progress import Silent
-from pipeline.recipe.schema import EngineSettings, Recipe, Smoke, Source
+from pipeline.recipe.schema import EngineSettings, Recipe, Source
+from pipeline.recipe.smoke_section import Smoke
 from pipeline.stages.smoke import STAGE
 from tests.tiny_decoder import Shape, random_weights, reference_logits, write_checkpoint
 from tests.tiny_tokenizer import byte_level, write_tokenizer
@@ -67,7 +70,51 @@ def expected() -> tuple[list[int], str]:
     return token_ids[len(prompt) :], tokenizer.decode(token_ids)[len(begun) :]
 
 
-def plan_for(*prompts: Mapping[str, Any], executor: str = "engine", **smoke: Any) -> Plan:
+class Tracing(SessionGenerator):
+    """An engine whose kernels are traced, and that may be wrong in its tokens or logits."""
+
+    def __init__(self, session: Any, status: str, *, wrong_from: int | None = None) -> None:
+        super().__init__(session)
+        self._status, self._wrong_from = status, wrong_from
+
+    def generate(
+        self, requests: Sequence[GenerationRequest], on_token: OnToken | None = None
+    ) -> list[Generation]:
+        """The session's, tokens changed from a place on."""
+        found = super().generate(requests, on_token)
+        if self._wrong_from is None:
+            return found
+        place = self._wrong_from
+        return [
+            replace(
+                one,
+                token_ids=(*one.token_ids[:place], *(n + 1 for n in one.token_ids[place:])),
+            )
+            for one in found
+        ]
+
+    def observed(self) -> Mapping[str, Any]:
+        """As of a trace with one kernel in each phase."""
+        phase = {"status": self._status, "kernels": ["softmax_kernel"]}
+        return {"status": self._status, "context": phase, "generation": phase}
+
+
+class TracingEngine:
+    """The engine backend of these tests under another name, traced."""
+
+    name = "trtllm"
+
+    def __init__(self, status: str = "fused", **how: Any) -> None:
+        self._status, self._how = status, how
+
+    def open_generator(self, engine_dir: Path, checkpoint_dir: Path, **_: Any) -> Tracing:
+        """See `Tracing`."""
+        return Tracing(ENGINE.load(engine_dir, checkpoint_dir), self._status, **self._how)
+
+
+def plan_for(
+    *prompts: Mapping[str, Any], executor: str = "engine", traced: Any = None, **smoke: Any
+) -> Plan:
     """The parts of a plan that the stage reads."""
     settings = {"prompts": prompts or [{"text": PROMPT}], "max_new_tokens": 8, **smoke}
     recipe = Recipe(
@@ -76,7 +123,7 @@ def plan_for(*prompts: Mapping[str, Any], executor: str = "engine", **smoke: Any
         engine=EngineSettings(backend="onnxruntime", **LIMITS),
         smoke=Smoke.model_validate(settings),
     )
-    engine = ENGINE if executor == "engine" else SimpleNamespace(name="tensorrt")
+    engine = traced or (ENGINE if executor == "engine" else SimpleNamespace(name="tensorrt"))
     return cast(
         Plan,
         SimpleNamespace(
@@ -98,7 +145,8 @@ def run(
         name: Artifact(path, Manifest(name, "0" * 64, {}, {}, ())) for name, path in folders.items()
     }
     facts = STAGE.run(plan, inputs, out_dir, progress or Silent())
-    assert [path.name for path in out_dir.iterdir()] == ["smoke.json"]
+    traced = {"attention.json"} if "observed" in facts else set()
+    assert {path.name for path in out_dir.iterdir()} == {"smoke.json", *traced}
     return facts, json.loads((out_dir / "smoke.json").read_bytes())
 
 
@@ -250,3 +298,73 @@ def test_the_key_depends_on_what_is_read() -> None:
     assert len(set(found)) == len(plans)
     assert STAGE.key(plan_for(), keys) == found[0]
     assert STAGE.key(plan_for(), {"download": "0" * 64}) is None
+
+
+def test_what_was_observed_stands_in_the_proof(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    facts, _ = run(plan_for(traced=TracingEngine("fused")), folders, tmp_path)
+    document = json.loads((tmp_path / "attention.json").read_bytes())
+    built = json.loads((folders["build"] / "attention.json").read_bytes())
+    assert document["observed"]["status"] == facts["observed"] == "fused"
+    assert {**document, "observed": None} == {**built, "observed": None}
+    assert "attention observed: fused" in STAGE.summary(facts)
+
+
+def test_unknown_kernels_are_recorded_and_contradict_nothing(
+    folders: Mapping[str, Path], tmp_path: Path
+) -> None:
+    facts, _ = run(plan_for(traced=TracingEngine("unknown")), folders, tmp_path)
+    assert facts["observed"] == "unknown"
+
+
+def test_unfused_kernels_are_an_error_where_fused_is_required(
+    folders: Mapping[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(VerificationError, match="the traced pass ran unfused attention") as caught:
+        run(plan_for(traced=TracingEngine("unfused")), folders, tmp_path)
+    assert "context: softmax_kernel" in caught.value.facts
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_engine_is_compared_with_the_graph(
+    folders: Mapping[str, Path], tmp_path: Path, expected: tuple[list[int], str]
+) -> None:
+    plan = plan_for(
+        {"text": PROMPT}, {"text": "The sea"}, traced=TracingEngine(), compare={}, temperature=1.5
+    )
+    _, record = run(plan, folders, tmp_path)
+    comparison = record["comparison"]
+    assert comparison["compared"] is True
+    assert comparison["executed_by"]["backend"] == "onnxruntime"
+    first, second = comparison["prompts"]
+    assert first["reference_token_ids"] == expected[0]
+    assert first["first_difference"] is second["first_difference"] is None
+    assert first["max_logit_error"] < 1e-3
+    assert record["prompts"][0]["token_ids"] != expected[0]  # sampled, as the recipe wants it
+
+
+def test_a_difference_is_shown_with_its_tokens(
+    folders: Mapping[str, Path], tmp_path: Path, expected: tuple[list[int], str]
+) -> None:
+    engine = TracingEngine(wrong_from=3)
+    compare = {"min_equal_tokens": 4}
+    with pytest.raises(VerificationError, match="differs from the same checkpoint") as caught:
+        run(plan_for(traced=engine, compare=compare), folders, tmp_path)
+    assert caught.value.facts[0] == "`smoke.prompts[0]`: the tokens differ from token 3 on"
+    assert str(expected[0][3]) in caught.value.facts[2]
+    assert not list(tmp_path.iterdir())
+    _, record = run(plan_for(traced=engine, compare={"min_equal_tokens": 3}), folders, tmp_path)
+    assert record["comparison"]["prompts"][0]["first_difference"] == 3
+
+
+def test_an_engine_that_was_not_executed_is_not_compared(
+    folders: Mapping[str, Path], tmp_path: Path
+) -> None:
+    _, record = run(plan_for(executor="onnxruntime", compare={}), folders, tmp_path)
+    assert record["comparison"]["compared"] is False
+    assert "was not executed" in record["comparison"]["reason"]
+
+
+def test_a_time_limit_changes_no_key() -> None:
+    keys = dict.fromkeys(STAGE.inputs, "0" * 64)
+    found = [STAGE.key(plan_for(timeout_s=seconds), keys) for seconds in (60, 600)]
+    assert found[0] == found[1] != STAGE.key(plan_for(compare={}), keys)
