@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.checkpoint.huggingface import SourceCheckpoint
 from pipeline.checkpoint.safetensors_file import ITEM_BYTES
 from pipeline.engines import find_engine
 from pipeline.engines.engine import Engine
+from pipeline.engines.reference import reference_problems
 from pipeline.errors import MachineError, PipelineError, PlanRefused, Problem
 from pipeline.families import Family, find_family
 from pipeline.hardware import Hardware
@@ -39,12 +41,24 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A resolved recipe. Stages read it; their `settings` say which parts."""
+class SourcePlan:
+    """What every plan has, also one without an engine: the recipe, its source, needs, problems."""
 
     recipe: Recipe
     source: LocalSource | HubSource
     checkpoint: SourceCheckpoint
+    hardware: Hardware
+    needs: Mapping[str, Need]
+    problems: tuple[Problem, ...]
+
+
+AnyPlan = TypeVar("AnyPlan", bound=SourcePlan)
+
+
+@dataclass(frozen=True)
+class Plan(SourcePlan):
+    """A recipe resolved for an engine. Stages read it; their `settings` say which parts."""
+
     family: Family
     parallelism: Parallelism
     dtype: str
@@ -53,11 +67,8 @@ class Plan:
     build_tools: Mapping[str, str]
     executor: str
     executor_reason: str | None
-    hardware: Hardware
-    needs: Mapping[str, Need]
     max_memory_bytes: int
     cache_dir: Path
-    problems: tuple[Problem, ...]
 
 
 def resolve(
@@ -91,13 +102,14 @@ def resolve(
         )
     except PipelineError as error:
         raise PlanRefused([Problem.of("convert", error), *unavailable]) from None
-    reason = engine.why_not_runnable(recipe.engine, hardware)
+    reason = engine.why_not_runnable(recipe.engine, hardware, num_ranks=parallelism.world_size)
     problems = [
         *unavailable,
         *engine.problems(conversion.config, recipe.engine, hardware),
         *_window_problems(family, checkpoint, recipe),
         *_tokenizer_problems(source),
         *_smoke_problems(recipe, reason),
+        *reference_problems(conversion.config, recipe.engine, recipe.smoke.compare, reason),
     ]
     return Plan(
         recipe=recipe,
@@ -133,7 +145,7 @@ def _parallelism(checkpoint: Checkpoint) -> Parallelism:
     )
 
 
-def with_digests(plan: Plan) -> Plan:
+def with_digests(plan: AnyPlan) -> AnyPlan:
     """The same plan with the digest of every source file, reading local files never hashed."""
     return replace(plan, source=plan.source.hashed())
 
@@ -147,6 +159,7 @@ def _unavailable(engine: Engine) -> list[Problem]:
         Problem(
             "build",
             f"the engine backend `{engine.name}` is not usable: {reason}",
+            hint="`trtllm-pack doctor` says what this machine can build and run",
             kind=MachineError,
         )
     ]

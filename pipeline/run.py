@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.artifact import Artifact, describe
-from pipeline.errors import MachineError, PlanRefused, Problem, ResourceError
+from pipeline.errors import MachineError, PlanRefused, Problem, RecipeError, ResourceError
 from pipeline.hardware import free_disk_bytes
-from pipeline.plan import Plan, with_digests
+from pipeline.plan import SourcePlan, with_digests
 from pipeline.progress import Progress
-from pipeline.stages import STAGES
-from pipeline.stages.stage import Stage
+from pipeline.pytorch_plan import PytorchPlan
+from pipeline.stages import PYTORCH_STAGES, STAGES
+from pipeline.stages.stage import AnyStage
 from pipeline.store import Store
 
 DISK_MARGIN_BYTES = 64 << 20
@@ -27,7 +28,7 @@ DISK_MARGIN_BYTES = 64 << 20
 class StageState:
     """A stage before a run: its key (None while unknown) and the artifact that would be reused."""
 
-    stage: Stage
+    stage: AnyStage
     key: str | None
     artifact: Artifact | None
 
@@ -36,7 +37,7 @@ class StageState:
 class StageResult:
     """A stage after a run. `seconds` is 0 for a reused artifact."""
 
-    stage: Stage
+    stage: AnyStage
     artifact: Artifact
     reused: bool
     seconds: float
@@ -45,24 +46,34 @@ class StageResult:
 class Observer(Protocol):
     """Who watches a run: the console."""
 
-    def stage_started(self, stage: Stage, key: str) -> Progress:
+    def stage_started(self, stage: AnyStage, key: str) -> Progress:
         """A stage begins to work; what it says goes to the returned progress."""
 
     def stage_finished(self, result: StageResult) -> None:
         """A stage has its artifact, made or reused."""
 
 
-def stages_until(last: str) -> tuple[Stage, ...]:
-    """The stages up to and including `last`, in order."""
-    names = [stage.name for stage in STAGES]
-    return STAGES[: names.index(last) + 1]
+def stages_until(plan: SourcePlan, last: str) -> tuple[AnyStage, ...]:
+    """The stages of a plan up to and including `last`, in order.
+
+    Raises RecipeError where the plan has no such stage: a package without an engine.
+    """
+    stages: tuple[AnyStage, ...] = PYTORCH_STAGES if isinstance(plan, PytorchPlan) else STAGES
+    names = [stage.name for stage in stages]
+    if last not in names:
+        raise RecipeError(
+            "`package.kind` is `pytorch`: such a package has no engine, so there is nothing to "
+            "convert, build or smoke-test",
+            hint="run `trtllm-pack package`, or set `package.kind: engine`",
+        )
+    return stages[: names.index(last) + 1]
 
 
-def preview(plan: Plan, store: Store, until: str) -> list[StageState]:
+def preview(plan: SourcePlan, store: Store, until: str) -> list[StageState]:
     """Keys and reusable artifacts of the stages, without any work."""
     keys: dict[str, str] = {}
     states = []
-    for stage in stages_until(until):
+    for stage in stages_until(plan, until):
         key = stage.key(plan, keys)
         artifact = None
         if key is not None:
@@ -72,14 +83,14 @@ def preview(plan: Plan, store: Store, until: str) -> list[StageState]:
     return states
 
 
-def find_problems(plan: Plan, states: Sequence[StageState], store: Store) -> list[Problem]:
+def find_problems(plan: SourcePlan, states: Sequence[StageState], store: Store) -> list[Problem]:
     """The problems of the stages that would really work: a reused artifact needs nothing."""
     working = [state.stage.name for state in states if state.artifact is None]
     problems = [problem for problem in plan.problems if problem.stage in working]
     return problems + _resource_problems(plan, working, store)
 
 
-def _resource_problems(plan: Plan, working: Sequence[str], store: Store) -> list[Problem]:
+def _resource_problems(plan: SourcePlan, working: Sequence[str], store: Store) -> list[Problem]:
     """Disk for all stages that work together, memory for each alone."""
     problems = []
     free_bytes = free_disk_bytes(store.root)
@@ -111,7 +122,7 @@ def _resource_problems(plan: Plan, working: Sequence[str], store: Store) -> list
 
 
 def run(
-    plan: Plan, store: Store, until: str, observer: Observer, *, lock_timeout_s: float
+    plan: SourcePlan, store: Store, until: str, observer: Observer, *, lock_timeout_s: float
 ) -> list[StageResult]:
     """Run the stages in order. Raises PlanRefused before any work where the plan has problems."""
     problems = find_problems(plan, preview(plan, store, until), store)
@@ -120,7 +131,7 @@ def run(
     plan = with_digests(plan)
     artifacts: dict[str, Artifact] = {}
     results = []
-    for stage in stages_until(until):
+    for stage in stages_until(plan, until):
         keys = {name: artifact.key for name, artifact in artifacts.items()}
         key = stage.key(plan, keys)
         assert key is not None, f"stage {stage.name} has no key although all its inputs exist"
@@ -134,9 +145,9 @@ def run(
 
 
 def _run_stage(
-    stage: Stage,
+    stage: AnyStage,
     key: str,
-    plan: Plan,
+    plan: SourcePlan,
     inputs: Mapping[str, Artifact],
     store: Store,
     observer: Observer,
@@ -157,9 +168,9 @@ def _run_stage(
 
 
 def _make(
-    stage: Stage,
+    stage: AnyStage,
     key: str,
-    plan: Plan,
+    plan: SourcePlan,
     inputs: Mapping[str, Artifact],
     store: Store,
     progress: Progress,

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pipeline import __version__
 from pipeline.artifact import Json, write_json
 from pipeline.plan import Plan
+from pipeline.pytorch_plan import PytorchPlan
 from pipeline.run import StageResult
 from pipeline.store import Store
 
@@ -24,14 +25,16 @@ KEPT_RECORDS = 50
 """How many of the newest records a plan looks at."""
 
 
-def write_run_record(plan: Plan, store: Store, results: Sequence[StageResult]) -> None:
+def write_run_record(
+    plan: Plan | PytorchPlan, store: Store, results: Sequence[StageResult]
+) -> None:
     """Write one record below `runs/` of the store, where some stage has worked."""
     if all(result.reused for result in results):
         return
     record = {
         "name": plan.recipe.name,
-        "backend": plan.engine.name,
-        "checkpoint_bytes": plan.conversion.target_bytes,
+        "backend": _backend(plan),
+        "checkpoint_bytes": _checkpoint_bytes(plan),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": platform.node(),
         "platform": platform.platform(),
@@ -58,13 +61,25 @@ def write_run_record(plan: Plan, store: Store, results: Sequence[StageResult]) -
     partial.replace(path)
 
 
-def past_seconds(plan: Plan, store: Store) -> dict[str, float]:
+def _backend(plan: Plan | PytorchPlan) -> str:
+    """Runs are compared within one engine backend; `pytorch` where there is no engine."""
+    return "pytorch" if isinstance(plan, PytorchPlan) else plan.engine.name
+
+
+def _checkpoint_bytes(plan: Plan | PytorchPlan) -> int:
+    """Size of the model: the target's where one is written."""
+    if isinstance(plan, PytorchPlan):
+        return plan.checkpoint.weight_bytes
+    return plan.conversion.target_bytes
+
+
+def past_seconds(plan: Plan | PytorchPlan, store: Store) -> dict[str, float]:
     """Seconds of each stage in its newest comparable run here; a stage that never ran is absent."""
     found: dict[str, float] = {}
-    size = max(plan.conversion.target_bytes, 1)
+    size = max(_checkpoint_bytes(plan), 1)
     for record in _newest_records(store):
         ratio = record["checkpoint_bytes"] / size
-        if record["backend"] != plan.engine.name or not 1 / COMPARABLE <= ratio <= COMPARABLE:
+        if record["backend"] != _backend(plan) or not 1 / COMPARABLE <= ratio <= COMPARABLE:
             continue
         for stage in record["stages"]:
             if not stage["reused"]:

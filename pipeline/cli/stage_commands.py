@@ -28,6 +28,7 @@ from pipeline.errors import PlanRefused
 if TYPE_CHECKING:
     from pipeline.console import Console
     from pipeline.plan import Plan
+    from pipeline.pytorch_plan import PytorchPlan
     from pipeline.store import Store
 
 STAGE_HELP = {
@@ -62,14 +63,17 @@ def _resolve(
     store: Store,
     offline: bool,
     max_memory_mb: int | None = None,
-) -> Plan:
+) -> Plan | PytorchPlan:
     from pipeline.hardware import detect
     from pipeline.plan import resolve
+    from pipeline.pytorch_plan import resolve_pytorch
     from pipeline.recipe.load import load_recipe
     from pipeline.sources.digest_memory import DigestMemory
 
     loaded = load_recipe(recipe, variant=variant, overrides=tuple(overrides or ()))
     memory = DigestMemory(store.root)
+    if loaded.recipe.package.kind == "pytorch":
+        return resolve_pytorch(loaded, memory=memory, hardware=detect(), offline=offline)
     limit = {} if max_memory_mb is None else {"max_memory_bytes": max_memory_mb * 1_000_000}
     return resolve(
         loaded,
@@ -109,7 +113,7 @@ def _stage_command(name: str, until: str, help_text: str) -> Callable[..., None]
 def _carry_out(
     name: str,
     until: str,
-    plan: Plan,
+    plan: Plan | PytorchPlan,
     store: Store,
     console: Console,
     out: Path | None,
@@ -153,9 +157,13 @@ def convert(
         if explain is None:
             _carry_out("convert", "verify", plan, opened, console, out, lock_timeout)
             return
+        from pipeline.pytorch_plan import PytorchPlan
         from pipeline.report import explanation_text
+        from pipeline.run import stages_until
         from pipeline.weights.explanation import explanation
 
+        stages_until(plan, "convert")
+        assert not isinstance(plan, PytorchPlan)
         found = explanation(plan.conversion, explain)
         console.result({"tensor": explain, "ranks": found}, explanation_text(found))
 
@@ -180,7 +188,9 @@ def plan(
     """Show what a run would do, and every problem, before any weight is read."""
     with answering(Mode(json=as_json, debug=debug)) as console:
         from pipeline.plan import with_digests
-        from pipeline.report import plan_document, plan_text
+        from pipeline.plan_report import plan_document, plan_text
+        from pipeline.pytorch_plan import PytorchPlan
+        from pipeline.pytorch_report import pytorch_plan_document, pytorch_plan_text
         from pipeline.run import find_problems, preview
 
         opened = _open_store(store)
@@ -190,7 +200,12 @@ def plan(
         if not problems and resolved.source.listing.total_bytes <= HASHED_BY_PLAN_BYTES:
             resolved = with_digests(resolved)
             states = preview(resolved, opened, "package")
-        document = plan_document(resolved, states, problems, opened)
-        console.result(document, plan_text(document, problems))
+        if isinstance(resolved, PytorchPlan):
+            document = pytorch_plan_document(resolved, states, problems, opened)
+            text = pytorch_plan_text(document, problems)
+        else:
+            document = plan_document(resolved, states, problems, opened)
+            text = plan_text(document, problems)
+        console.result(document, text)
         if problems:
             raise typer.Exit(PlanRefused(problems).exit_code)

@@ -43,6 +43,17 @@ class Extent:
         return b"".join(self.blocks())
 
 
+def list_extents(folder: Path) -> dict[str, Extent]:
+    """All files below a folder that we wrote, by relative name."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in paths]
+    return {name: _extent(folder, name) for name in names}
+
+
+def _extent(folder: Path, name: str) -> Extent:
+    return Extent(folder / name, 0, (folder / name).stat().st_size)
+
+
 def digest_all(extents: Mapping[str, Extent], progress: Progress) -> dict[str, str]:
     """SHA-256 in hex by name; each file is read once, several at a time.
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from pipeline.artifact import Artifact, Json, place
 from pipeline.checkpoint.huggingface import CONFIG_NAME, INDEX_NAME
+from pipeline.engines.attention_proof import PROOF_NAME
+from pipeline.engines.engine import CONFIG_NAME as ENGINE_RECORD_NAME
 from pipeline.progress import Progress
-from pipeline.release.digests import SUMS_NAME, Extent, digest_all, encode_sums
+from pipeline.release.digests import SUMS_NAME, digest_all, encode_sums, list_extents
 from pipeline.release.manifest import (
     MANIFEST_NAME,
     Licence,
@@ -21,8 +23,11 @@ from pipeline.release.manifest import (
     encode,
 )
 from pipeline.release.readme import README_NAME, render_readme
+from pipeline.release.triton import ENGINE_CONFIG, triton_serving
+from pipeline.release.triton_folder import write_repository
+from pipeline.release.triton_readme import triton_section
 from pipeline.sources.listing import WEIGHT_SUFFIX
-from pipeline.sources.selection import LICENCE_NAME
+from pipeline.sources.selection import LICENCE_NAME, QUANTIZATION_NAMES
 
 GENERATION_CONFIG_NAME = "generation_config.json"
 RECORDS = {"convert": "ledger.json", "verify": "parity.json", "smoke": "smoke.json"}
@@ -30,11 +35,11 @@ RECORDS = {"convert": "ledger.json", "verify": "parity.json", "smoke": "smoke.js
 
 
 def choose_files(inputs: Mapping[str, Artifact]) -> dict[str, Path]:
-    """Release name -> artifact file. What the source has beyond weights, config and licence is its
+    """Release name -> artifact file. What the source has beyond weights, configs and licence is its
     tokenizer: the download's allow-list leaves nothing else."""
     chosen = {}
-    for name, path in _files(inputs["download"]).items():
-        if name == INDEX_NAME or name.endswith(WEIGHT_SUFFIX):
+    for name, path in list_artifact_files(inputs["download"]).items():
+        if name == INDEX_NAME or name.endswith(WEIGHT_SUFFIX) or name in QUANTIZATION_NAMES:
             continue
         if name == CONFIG_NAME:
             chosen["source_config.json"] = path
@@ -42,8 +47,11 @@ def choose_files(inputs: Mapping[str, Artifact]) -> dict[str, Path]:
             chosen[name] = path
         else:
             chosen[f"tokenizer/{name}"] = path
-    for name, path in _files(inputs["build"]).items():
+    for name, path in list_artifact_files(inputs["build"]).items():
         chosen[f"engine/{name}"] = path
+    observed = inputs["smoke"].path / PROOF_NAME
+    if observed.is_file():  # the build's proof, with what the smoke test's traced pass showed
+        chosen[f"engine/{PROOF_NAME}"] = observed
     for stage, name in RECORDS.items():
         chosen[name] = inputs[stage].path / name
     return chosen
@@ -67,21 +75,54 @@ def write_folder(
     """Place the files, write `README.md`, `manifest.json` and `SHA256SUMS`; hash each file once.
 
     `inputs` are the artifacts of all stages before, by stage. Raises OSError where the folder
-    cannot be written.
+    cannot be written, VerificationError where Triton is asked for and does not fit the engine.
     """
     chosen = choose_files(inputs)
     for release_name, path in chosen.items():
         place(path, folder / release_name)
+    serving = triton_serving(recipe)
+    if serving is not None:
+        write_repository(folder, serving)
     records: dict[str, dict[str, Json]] = {
         "attention": _read(chosen["engine/attention.json"]),
         "build": dict(inputs["build"].facts),
-        "engine": _read(chosen["engine/config.json"]),
+        "engine": _read(chosen[f"engine/{ENGINE_RECORD_NAME}"]),
         "parity": _read(chosen["parity.json"]),
         "smoke": _read(chosen["smoke.json"]),
     }
-    source, licence = _source_identity(inputs["download"]), find_licence(chosen)
-    readme = render_readme(name, source, licence, records)
+    source, licence = source_identity(inputs["download"]), find_licence(chosen)
+    served = "" if serving is None else triton_section(_read(chosen[ENGINE_CONFIG]), serving)
+    readme = render_readme(name, source, licence, records, served)
     (folder / README_NAME).write_bytes(readme.encode())
+    return seal(
+        folder,
+        name=name,
+        recipe=recipe,
+        tools=tools,
+        source=source,
+        licence=licence,
+        stage_keys={stage: artifact.key for stage, artifact in inputs.items()},
+        records=records,
+        progress=progress,
+    )
+
+
+def seal(
+    folder: Path,
+    *,
+    name: str,
+    recipe: Mapping[str, Json],
+    tools: Mapping[str, str],
+    source: SourceIdentity,
+    licence: Licence,
+    stage_keys: Mapping[str, str],
+    records: Mapping[str, Mapping[str, Json]],
+    progress: Progress,
+) -> ReleaseManifest:
+    """Hash every file of the folder, and write the two files that list the others.
+
+    `records` are the manifest's, by the names of its fields.
+    """
     extents = list_extents(folder)
     digests = digest_all(extents, progress)
     files = (
@@ -93,24 +134,19 @@ def write_folder(
         name=name,
         recipe=recipe,
         lock=Lock(source=source, tools=tools),
-        stage_keys={stage: artifact.key for stage, artifact in inputs.items()},
+        stage_keys=stage_keys,
         licence=licence,
         files=tuple(files),
         **records,
     )
-    _seal(folder, manifest, digests)
-    return manifest
-
-
-def _seal(folder: Path, manifest: ReleaseManifest, digests: Mapping[str, str]) -> None:
-    """Write the two files that list the others."""
     data = encode(manifest)
     (folder / MANIFEST_NAME).write_bytes(data)
     sums = {**digests, MANIFEST_NAME: hashlib.sha256(data).hexdigest()}
     (folder / SUMS_NAME).write_bytes(encode_sums(sums))
+    return manifest
 
 
-def _source_identity(download: Artifact) -> SourceIdentity:
+def source_identity(download: Artifact) -> SourceIdentity:
     """What the download stage said that it fetched."""
     facts = download.facts
     return SourceIdentity(
@@ -124,18 +160,8 @@ def _source_identity(download: Artifact) -> SourceIdentity:
     )
 
 
-def list_extents(folder: Path) -> dict[str, Extent]:
-    """All files below a folder that we wrote, by relative name."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    return {name: _extent(folder, name) for name in names}
-
-
-def _extent(folder: Path, name: str) -> Extent:
-    return Extent(folder / name, 0, (folder / name).stat().st_size)
-
-
-def _files(artifact: Artifact) -> dict[str, Path]:
+def list_artifact_files(artifact: Artifact) -> dict[str, Path]:
+    """Every file of an artifact by its name there."""
     return {entry.path: artifact.path / entry.path for entry in artifact.manifest.files}
 
 

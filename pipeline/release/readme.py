@@ -26,7 +26,7 @@ TEMPLATE = """\
 
 | path | content |
 | --- | --- |
-| `engine/` | the engine, its `config.json`, and the attention proof `attention.json` |
+| `engine/` | the engine, its `engine.json`, and the attention proof `attention.json` |
 | `tokenizer/` | tokenizer and chat template of the source |
 | `source_config.json` | the source's `config.json` |
 | `ledger.json` | what became of every source tensor and config key |
@@ -42,28 +42,38 @@ TEMPLATE = """\
 
 {smoke}
 
-## Licence
+{served}## Licence
 
 {licence}
 """
 
 
 def render_readme(
-    name: str, source: SourceIdentity, licence: Licence, records: Mapping[str, Mapping[str, Json]]
+    name: str,
+    source: SourceIdentity,
+    licence: Licence,
+    records: Mapping[str, Mapping[str, Json]],
+    served: str = "",
 ) -> str:
-    """The text, from the same records that the manifest holds."""
+    """The text, from the same records that the manifest holds. `served`: a section of its own."""
     return TEMPLATE.format(
         name=name,
         what=_what(source, records["engine"]),
         rebuild=_rebuild(records["build"]),
         attention=_attention(records["attention"]),
         smoke=_smoke(records["smoke"]),
-        licence=_licence(licence),
+        served=f"{served}\n" if served else "",
+        licence=licence_text(licence, "The engine"),
     )
 
 
+def origin_text(source: SourceIdentity) -> str:
+    """Where a source checkpoint came from."""
+    return "a local folder" if source.repo is None else f"`{source.repo}` at `{source.commit}`"
+
+
 def _what(source: SourceIdentity, engine: Mapping[str, Json]) -> str:
-    origin = "a local folder" if source.repo is None else f"`{source.repo}` at `{source.commit}`"
+    origin = origin_text(source)
     targets = ", ".join(f"`{target}`" for target in engine.get("targets", []))
     return (
         f"A release made by trtllm-pack from {origin} ({len(source.files)} files, listed in "
@@ -108,11 +118,12 @@ def _visible(line: str) -> str:
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
 
 
-def _licence(licence: Licence) -> str:
+def licence_text(licence: Licence, holder: str) -> str:
+    """Under which licence `holder`, which has the weights, may be passed on."""
     if not licence.files:
         return (
             "The source has no licence file. Find out under which licence the model may be passed "
             "on before you pass this release on."
         )
     names = ", ".join(f"[{name}]({name})" for name in licence.files)
-    return f"The engine holds the weights of the source, which come under {names}."
+    return f"{holder} holds the weights of the source, which come under {names}."

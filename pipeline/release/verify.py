@@ -6,10 +6,12 @@ The manifest is the root of trust: it digests itself, names every other file wit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline import __version__
 from pipeline.artifact import Json
 from pipeline.errors import MachineError, VerificationError
 from pipeline.hardware import Hardware
@@ -19,6 +21,8 @@ from pipeline.release.digests import SUMS_NAME, digest_all, encode_sums, parse_s
 from pipeline.release.fit import Fit, fit_machine
 from pipeline.release.manifest import MANIFEST_NAME, META_NAMES, ReleaseManifest, decode
 from pipeline.release.tar import tar_order
+from pipeline.release.triton import ENGINE_CONFIG, triton_serving
+from pipeline.release.triton_check import check_repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +52,12 @@ class ReleaseReport:
     def text(self) -> str:
         """For people."""
         licence = ", ".join(self.manifest.licence.files) or self.manifest.licence.status
+        holder = "model" if self.manifest.engine.get("backend") == "pytorch" else "engine"
         size = f"{self.num_files} files, {self.size_bytes:,} bytes"
         lines = [
             f"{self.manifest.name}: sound ({size}, each with the SHA-256 of the manifest)",
             f"  licence  {licence}",
-            f"  engine   {'runs here' if self.fit.runs else 'cannot run here'}",
+            f"  {holder:<8} {'runs here' if self.fit.runs else 'cannot run here'}",
         ]
         return "\n".join(lines + [f"           {reason}" for reason in self.fit.reasons])
 
@@ -86,6 +91,7 @@ def verify_release(
             facts=faults,
             hint="fetch it again, or make it again from its recipe",
         )
+    _check_triton(manifest, contents)
     size_bytes = sum(extent.size_bytes for extent in contents.files.values())
     fit = fit_machine(manifest, hardware)
     return ReleaseReport(path, contents.form, len(contents.files), size_bytes, manifest, fit)
@@ -98,6 +104,30 @@ def _decode_manifest(contents: Contents) -> tuple[ReleaseManifest | None, list[s
         return decode(contents.files[MANIFEST_NAME].read()), []
     except VerificationError as error:
         return None, [error.message, *error.facts]
+
+
+def _check_triton(manifest: ReleaseManifest, contents: Contents) -> None:
+    """Every byte is as it was packed; a Triton model repository must also fit the engine."""
+    serving = triton_serving(manifest.recipe)
+    if serving is None:
+        return
+    if ENGINE_CONFIG not in contents.files:
+        raise VerificationError(
+            f"`{contents.path}` has a Triton model repository, but no `{ENGINE_CONFIG}`"
+        )
+    faults = check_repository(
+        json.loads(contents.files[ENGINE_CONFIG].read()),
+        serving,
+        frozenset(contents.files),
+        lambda name: contents.files[name].read(),
+        same_version=manifest.lock.tools.get("trtllm-pack") == __version__,
+    )
+    if faults:
+        raise VerificationError(
+            f"the Triton model repository of `{contents.path}` does not fit its engine",
+            facts=faults,
+            hint="make the release again from its recipe",
+        )
 
 
 def _check_root(manifest: ReleaseManifest, contents: Contents) -> list[str]:

@@ -17,20 +17,26 @@ from pipeline.sources.names import check_names
 
 TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 
-NEEDED_NAMES = frozenset(
-    {
+MODELOPT_NAME = "hf_quant_config.json"
+QUANTIZATION_NAMES = frozenset({MODELOPT_NAME, "quant_cfg.json"})
+"""How the weights are quantised, where config.json does not say it: Model-Optimizer's files
+(TensorRT-LLM 1.3, `_torch/model_config.py`). Compressed-tensors, FP8 and AWQ are in config.json."""
+
+TOKENIZER_NAMES = frozenset(
+    {"tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"}
+)
+"""Vocabularies: fast, slow (SentencePiece, BPE, WordPiece). A tokenizer has at least one."""
+
+NEEDED_NAMES = (
+    TOKENIZER_NAMES
+    | QUANTIZATION_NAMES
+    | {
         CONFIG_NAME,
         "generation_config.json",
-        # tokenizers of transformers: fast, slow (BPE, WordPiece, SentencePiece), and their settings
-        "tokenizer.json",
         TOKENIZER_CONFIG_NAME,
         "special_tokens_map.json",
         "added_tokens.json",
-        "vocab.json",
-        "vocab.txt",
         "merges.txt",
-        "tokenizer.model",
-        "spiece.model",
         "chat_template.jinja",
         "chat_template.json",
     }

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.artifact import Json
-from pipeline.plan import Plan
+from pipeline.plan import SourcePlan
 from pipeline.progress import Progress
 from pipeline.stages.stage import Inputs, Stage
 
 
-def settings(plan: Plan) -> Json:
+def settings(plan: SourcePlan) -> Json:
     """Names, sizes and digests of the files; of a hub repo also its name and commit.
 
     Where a local folder lies does not count: equal files give an equal key.
@@ -19,7 +19,7 @@ def settings(plan: Plan) -> Json:
     return plan.source.listing.identity()
 
 
-def run(plan: Plan, _: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
+def run(plan: SourcePlan, _: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
     """Bring every needed file into the artifact, each compared with its digest."""
     listing = plan.source.listing
     return {

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from pipeline.artifact import Artifact, Json, digest_json
-from pipeline.plan import Plan
+from pipeline.plan import SourcePlan
 from pipeline.progress import Progress
 
 Inputs = Mapping[str, Artifact]
 """The artifacts of the stages named in `Stage.inputs`, by stage name."""
 
 
+ReadPlan_contra = TypeVar("ReadPlan_contra", bound=SourcePlan, contravariant=True)
+"""The kind of plan that a stage reads. A stage that reads less of it fits any plan."""
+
+
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Generic[ReadPlan_contra]):
     """One step of the pipeline.
 
     `settings` returns exactly the plan values that the stage reads: they enter its key, so a value
@@ -29,11 +34,11 @@ class Stage:
     name: str
     version: int
     inputs: tuple[str, ...]
-    settings: Callable[[Plan], Json]
-    run: Callable[[Plan, Inputs, Path, Progress], Mapping[str, Json]]
+    settings: Callable[[ReadPlan_contra], Json]
+    run: Callable[[ReadPlan_contra, Inputs, Path, Progress], Mapping[str, Json]]
     summary: Callable[[Mapping[str, Json]], str]
 
-    def key(self, plan: Plan, input_keys: Mapping[str, str]) -> str | None:
+    def key(self, plan: ReadPlan_contra, input_keys: Mapping[str, str]) -> str | None:
         """BLAKE3 over name, version, settings and input keys; None while one is not known."""
         settings = self.settings(plan)
         if settings is None or any(name not in input_keys for name in self.inputs):
@@ -46,3 +51,7 @@ class Stage:
                 "inputs": {name: input_keys[name] for name in self.inputs},
             }
         )
+
+
+AnyStage: TypeAlias = Stage[Any]
+"""A stage, whichever plan it reads: the runner gives it the plan that its tuple belongs to."""

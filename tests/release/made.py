@@ -11,7 +11,8 @@ from typing import Any
 from pipeline.artifact import Artifact, describe
 from pipeline.hardware import Gpu, Hardware
 from pipeline.progress import Silent
-from pipeline.release.folder import list_extents, write_folder
+from pipeline.release.digests import list_extents
+from pipeline.release.folder import write_folder
 from pipeline.release.tar import write_tar
 from pipeline.store import Store
 
@@ -35,7 +36,7 @@ ATTENTION = {
     "observed": {"status": "not observed", "reason": "no GPU"},
 }
 BUILD = {
-    "config.json": json.dumps({"backend": "onnxruntime", "dtype": "bfloat16", "targets": ["cpu"]}),
+    "engine.json": json.dumps({"backend": "onnxruntime", "dtype": "bfloat16", "targets": ["cpu"]}),
     "attention.json": json.dumps(ATTENTION),
     "decoder.onnx": "graph" * 100,
     "rank0.safetensors": "rank" * 300,

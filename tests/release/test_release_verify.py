@@ -14,8 +14,7 @@ import pytest
 
 from pipeline.errors import MachineError, UsageError, VerificationError
 from pipeline.progress import Silent
-from pipeline.release.digests import SUMS_NAME, encode_sums, parse_sums
-from pipeline.release.folder import list_extents
+from pipeline.release.digests import SUMS_NAME, encode_sums, list_extents, parse_sums
 from pipeline.release.manifest import MANIFEST_NAME
 from pipeline.release.tar import write_tar
 from pipeline.release.tar_reader import read_tar

@@ -16,6 +16,7 @@ from typing import Any, cast
 import pytest
 
 from pipeline.artifact import Artifact, describe
+from pipeline.errors import VerificationError
 from pipeline.plan import Plan
 from pipeline.progress import Silent
 from pipeline.recipe.schema import EngineSettings, Package, Recipe, Source
@@ -84,8 +85,8 @@ def test_the_release_holds_every_part(tmp_path: Path) -> None:
         "README.md",
         "SHA256SUMS",
         "engine/attention.json",
-        "engine/config.json",
         "engine/decoder.onnx",
+        "engine/engine.json",
         "engine/rank0.safetensors",
         "generation_config.json",
         "ledger.json",
@@ -125,6 +126,18 @@ def test_the_manifest_tells_all_and_lists_every_file(tmp_path: Path) -> None:
     for file in manifest["files"]:
         data = (release / file["path"]).read_bytes()
         assert (file["size_bytes"], file["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_an_engine_that_changed_since_its_proof_is_not_handed_out(tmp_path: Path) -> None:
+    inputs = made_before(Store(tmp_path / "store"))
+    file = inputs["build"].path / inputs["build"].manifest.files[-1].path
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(data)
+    with pytest.raises(VerificationError, match="is damaged") as caught:
+        STAGE.run(plan_for(), inputs, tmp_path, Silent())
+    assert file.name in caught.value.facts[0]
 
 
 def test_the_tools_of_the_system_agree(tmp_path: Path) -> None:
@@ -172,6 +185,12 @@ def test_a_source_without_a_licence_is_said(tmp_path: Path) -> None:
     assert manifest["licence"] == {"files": [], "status": "not in the source"}
     assert STAGE.summary(artifact.facts).endswith("licence not in the source")
     assert "no licence file" in (artifact.path / "tiny/README.md").read_text()
+
+
+def test_how_weights_are_quantised_is_no_part_of_the_tokenizer(tmp_path: Path) -> None:
+    source = {**SOURCE, "hf_quant_config.json": "{}"}
+    release = package(tmp_path, source=source).path / "tiny"
+    assert not list(release.rglob("hf_quant_config.json"))
 
 
 def test_the_place_of_a_local_source_does_not_count(tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""The plan of a package without an engine: the source as it is, and how `trtllm-serve` runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.checkpoint.huggingface import CONFIG_NAME
+from pipeline.errors import Problem
+from pipeline.hardware import Hardware
+from pipeline.plan import Need, SourcePlan
+from pipeline.recipe.load import LoadedRecipe
+from pipeline.release.pytorch_carry import Carriage, carry
+from pipeline.sources import HubSource, LocalSource, open_source
+from pipeline.sources.digest_memory import DigestMemory
+from pipeline.sources.selection import (
+    TOKENIZER_CONFIG_NAME,
+    TOKENIZER_NAMES,
+    remote_code_references,
+)
+
+
+@dataclass(frozen=True)
+class PytorchPlan(SourcePlan):
+    """A recipe with `package.kind: pytorch`, resolved. It has no family: nothing is converted."""
+
+    carriage: Carriage
+
+
+def resolve_pytorch(
+    loaded: LoadedRecipe, *, memory: DigestMemory, hardware: Hardware, offline: bool = False
+) -> PytorchPlan:
+    """Resolve such a recipe: its source and the options of `trtllm-serve`; find what would fail.
+
+    Any architecture will do: whether TensorRT-LLM's PyTorch backend has it is not known here.
+    Raises RemoteError, RecipeError or VerificationError where the source cannot be read.
+    """
+    recipe = loaded.recipe
+    source = open_source(recipe.source, loaded.base_dir, memory, offline=offline)
+    carriage = carry(recipe)
+    total_bytes = source.listing.total_bytes
+    return PytorchPlan(
+        recipe=recipe,
+        source=source,
+        checkpoint=source.checkpoint(),
+        hardware=hardware,
+        needs={
+            "download": Need(disk_bytes=total_bytes),
+            # The release folder shares its files with the download's artifact.
+            "package": Need(total_bytes if "tar" in recipe.package.formats else 0),
+        },
+        problems=(*carriage.problems, *_source_problems(source)),
+        carriage=carriage,
+    )
+
+
+def _source_problems(source: LocalSource | HubSource) -> list[Problem]:
+    """What `trtllm-serve` could not load: code of the model's authors, a missing tokenizer."""
+    problems = []
+    names = [name for name in (CONFIG_NAME, TOKENIZER_CONFIG_NAME) if source.listing.find(name)]
+    references = remote_code_references({name: source.read_text(name) for name in names})
+    if references:
+        problems.append(
+            Problem(
+                "package",
+                "the source points to Python code of its own, which is never executed",
+                facts=tuple(references),
+                hint="point `source` to a checkpoint that TensorRT-LLM loads by itself, or to a "
+                "copy without these keys if you know that its own class computes the same",
+            )
+        )
+    if not any(source.listing.find(name) for name in TOKENIZER_NAMES):
+        problems.append(
+            Problem(
+                "package",
+                "the source has no tokenizer, which `trtllm-serve` needs",
+                hint="point `source` to a checkpoint with its `tokenizer.json`",
+            )
+        )
+    return problems
