@@ -3,8 +3,14 @@
 #   docker build -t trtllm-pack .                             the CPU image: everything but `trtllm`
 #   docker build -t trtllm-pack:trtllm --target trtllm .      on top of NVIDIA's TensorRT-LLM image
 #
-# Pin the bases by digest for a release: --build-arg BASE=python@sha256:...
+# Pin the bases by digest for a release, so that the same image can be made again:
+#
+#   docker buildx imagetools inspect nvcr.io/nvidia/tensorrt-llm/release:1.2.1   prints `Digest:`
+#   --build-arg TRTLLM_BASE=nvcr.io/nvidia/tensorrt-llm/release@sha256:...
+#   --build-arg BASE=python@sha256:...
+#
 # No weights and no tokens are in any layer: recipes, sources and the store are mounted at run time.
+# How to run both images, as a job too: docs/container.md.
 
 ARG BASE=python:3.12-slim
 ARG TRTLLM_BASE=nvcr.io/nvidia/tensorrt-llm/release:1.2.1
@@ -41,6 +47,8 @@ ENV PATH=/opt/trtllm-pack/bin:$PATH \
     HF_HOME=/var/cache/huggingface
 USER 10001
 WORKDIR /work
+# It runs one command and ends: there is no service whose health could be asked.
+HEALTHCHECK NONE
 ENTRYPOINT ["trtllm-pack"]
 
 # NVIDIA's image comes under NVIDIA's licence: build on it, do not redistribute the result.
@@ -68,11 +76,22 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     && rm /tmp/constraints.txt
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin pack \
     && install --directory --mode 1777 /var/cache/trtllm-pack /var/cache/huggingface
+# `compute` for CUDA, `utility` for nvidia-smi, which tells GPUs and drivers before a build.
+# Open MPI refuses root unless both variables are set, for who runs the image with `--user 0`; and
+# its ranks may not read one another's memory under a container's seccomp profile, so that copies
+# go through /dev/shm instead (Open MPI 4 calls that transport `vader`).
 ENV PATH=/opt/trtllm-pack/bin:$PATH \
     TRTLLM_PACK_STORE=/var/cache/trtllm-pack \
-    HF_HOME=/var/cache/huggingface
+    HF_HOME=/var/cache/huggingface \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    OMPI_ALLOW_RUN_AS_ROOT=1 \
+    OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+    OMPI_MCA_btl_vader_single_copy_mechanism=none
 USER 10001
 WORKDIR /work
+HEALTHCHECK NONE
+# NVIDIA's own entry point prints a banner on stdout, where the document of `--json` goes.
 ENTRYPOINT ["trtllm-pack"]
 
 # Without --target: the CPU image.

@@ -7,9 +7,10 @@ STORE ?= build/store
 
 VENV := .venv
 PARITY_VENV := .venv-parity
+GPU_VENV := .venv-gpu
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format test-parity test-container bench clean
+.PHONY: demo test check format test-parity test-container test-gpu bench clean
 
 demo: $(VENV)/.demo  ## Build, prove, smoke-test and package the shipped model
 	$(BIN)/trtllm-pack run recipes/demo.yaml --store $(STORE) --out build/demo
@@ -33,11 +34,14 @@ test-parity: $(PARITY_VENV)/.parity  ## Compare with transformers (torch)
 test-container: $(VENV)/.dev  ## Build the image with buildah and run the demo inside (root)
 	$(BIN)/python -m pytest -m container tests/container
 
+test-gpu: $(GPU_VENV)/.gpu  ## The first run on real hardware, inside NVIDIA's TensorRT-LLM image
+	$(GPU_VENV)/bin/python -m pytest -v -s -m "trtllm or gpu" tests/gpu
+
 bench: $(PARITY_VENV)/.parity  ## Ratios against other tools, measured side by side
 	$(PARITY_VENV)/bin/python -m tests.bench
 
 clean:
-	rm -rf $(VENV) $(PARITY_VENV) build
+	rm -rf $(VENV) $(PARITY_VENV) $(GPU_VENV) build
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "error: Python 3.11 or later is needed; name it by PYTHON=...")'
@@ -53,4 +57,13 @@ $(PARITY_VENV)/.parity: pyproject.toml
 	$(PYTHON) -m venv $(PARITY_VENV)
 	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[rtx,verify,dev]'
+	touch $@
+
+# It sees the packages of the machine, TensorRT-LLM's above all, which stay as they are: each is a
+# constraint at its version (see Dockerfile). The tools of the tests come after, beside them.
+$(GPU_VENV)/.gpu: pyproject.toml
+	$(PYTHON) -m venv --system-site-packages --without-pip $(GPU_VENV)
+	$(GPU_VENV)/bin/python -c 'from importlib.metadata import distributions as d; v = {}; [v.setdefault(x.name.lower().replace("_", "-"), x.version) for x in d() if x.name]; print(*(f"{n}=={v[n]}" for n in sorted(v)), sep="\n")' > $(GPU_VENV)/constraints.txt
+	$(PYTHON) -m pip --python $(GPU_VENV)/bin/python install --quiet --disable-pip-version-check --constraint $(GPU_VENV)/constraints.txt --editable .
+	$(PYTHON) -m pip --python $(GPU_VENV)/bin/python install --quiet --disable-pip-version-check 'pytest>=9,<10' 'pytest-timeout>=2.3,<3' 'hypothesis>=6.130,<7'
 	touch $@

@@ -8,6 +8,7 @@ import re
 import pytest
 
 import pipeline
+from pipeline.engines.trtllm.environment import kept_variables
 from tests.container.dockerfile import ROOT, read_dockerfile
 
 INSTRUCTIONS = read_dockerfile()
@@ -17,6 +18,11 @@ LABELS = {"title", "description", "licenses", "version", "revision", "base.name"
 
 def texts(stage: str, word: str) -> list[str]:
     return [each.text for each in INSTRUCTIONS if (each.stage, each.word) == (stage, word)]
+
+
+def variables(stage: str) -> dict[str, str]:
+    """Names and values of ENV."""
+    return dict(re.findall(r"(\w+)=(\S+)", " ".join(texts(stage, "ENV"))))
 
 
 def test_the_syntax_is_declared_first() -> None:
@@ -47,6 +53,40 @@ def test_an_image_runs_the_command_as_nobody_special(stage: str) -> None:
     assert json.loads(texts(stage, "ENTRYPOINT")[-1]) == ["trtllm-pack"]
     words = [each.word for each in INSTRUCTIONS if each.stage == stage]
     assert "RUN" not in words[len(words) - words[::-1].index("USER") :]
+
+
+@pytest.mark.parametrize("stage", IMAGES)
+def test_an_image_is_no_service(stage: str) -> None:
+    assert texts(stage, "HEALTHCHECK") == ["NONE"]
+    assert not [word for word in ("CMD", "EXPOSE", "VOLUME") if texts(stage, word)]
+
+
+@pytest.mark.parametrize("stage", IMAGES)
+def test_what_is_written_lies_where_every_user_may(stage: str) -> None:
+    environment = variables(stage)
+    folders = [environment["TRTLLM_PACK_STORE"], environment["HF_HOME"]]
+    (made,) = [text for text in texts(stage, "RUN") if "useradd" in text]
+    assert f"install --directory --mode 1777 {' '.join(folders)}" in made
+    assert "useradd --uid 10001" in made
+
+
+def test_the_driver_and_open_mpi_are_asked_for_what_a_build_needs() -> None:
+    environment = variables("trtllm")
+    assert environment["NVIDIA_VISIBLE_DEVICES"] == "all"
+    assert set(environment["NVIDIA_DRIVER_CAPABILITIES"].split(",")) == {"compute", "utility"}
+    assert environment["OMPI_ALLOW_RUN_AS_ROOT"] == "1"
+    assert environment["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] == "1"
+    assert environment["OMPI_MCA_btl_vader_single_copy_mechanism"] == "none"
+    # They reach the builder, whose environment is a list of names.
+    assert kept_variables(environment).keys() >= {
+        name for name in environment if name.startswith(("OMPI_", "NVIDIA_"))
+    }
+
+
+@pytest.mark.parametrize("base", ["BASE", "TRTLLM_BASE"])
+def test_how_to_pin_a_base_is_said(base: str) -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    assert re.search(rf"--build-arg {base}=\S+@sha256:", text)
 
 
 @pytest.mark.parametrize("stage", IMAGES)

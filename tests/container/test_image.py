@@ -1,7 +1,9 @@
 """Builds both images with buildah and runs the demo inside; nothing is pulled.
 
 The CPU image stands on a Debian made here. NVIDIA's image is replaced by a stand-in with packages
-of the versions that TensorRT-LLM pins: what is tested is that they stay as they are.
+of the versions that TensorRT-LLM pins: they must stay as they are. The stand-ins for TensorRT-LLM's
+programs are mounted into it, so that `doctor` and a whole run with the backend `trtllm` happen in
+the image, by the wheel that is installed there.
 """
 
 from __future__ import annotations
@@ -20,11 +22,26 @@ pytestmark = [pytest.mark.container, pytest.mark.timeout(1800)]
 
 BASE, CPU, TRTLLM, STAND_IN = "pack-base", "pack-cpu", "pack-trtllm", "pack-stand-in"
 PINNED = {"numpy": "1.26.4", "transformers": "4.57.3", "onnx": "1.19.1", "ml_dtypes": "0.5.4"}
+TOOLS = ("pytest>=9,<10",)  # the stand-ins are files of the tests
 STAND_IN_DOCKERFILE = f"""\
 FROM {BASE}
 RUN python3 -m pip install --break-system-packages --no-cache-dir \\
-    {" ".join(f"{name}=={version}" for name, version in PINNED.items())}
+    {" ".join(f"{name}=={version}" for name, version in PINNED.items())} \\
+    {" ".join(f"'{tool}'" for tool in TOOLS)}
 """
+
+PYTHON = "/opt/trtllm-pack/bin/python"
+MAKE_MACHINE = """\
+from pathlib import Path
+from tests.standins import Standin
+from tests.standins.described_package import add_descriptions
+from tests.standins.llm import install_llm
+machine = Standin(Path("/machine/trtllm"))
+install_llm(machine)
+add_descriptions(machine.folder)
+print(*(f"{name}={value}" for name, value in machine.environment().items()), sep="\\n")
+"""
+"""Makes a machine with GPUs and TensorRT-LLM inside a container; prints its environment."""
 
 
 @pytest.fixture(scope="module")
@@ -114,23 +131,92 @@ def test_the_demo_runs_inside(buildah: Buildah, cpu: str, tmp_path: Path) -> Non
     assert json.loads(verified)["sound"] is True
 
 
-def test_the_packages_of_nvidias_image_would_stay(
-    buildah: Buildah, cpu: str, index: list[str], tmp_path: Path
-) -> None:
-    (tmp_path / "Dockerfile").write_text(STAND_IN_DOCKERFILE)
-    buildah.build(tmp_path, *index, tag=STAND_IN)
+@pytest.fixture(scope="module")
+def trtllm(
+    buildah: Buildah, cpu: str, index: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    folder = tmp_path_factory.mktemp("stand-in")
+    (folder / "Dockerfile").write_text(STAND_IN_DOCKERFILE)
+    buildah.build(folder, *index, tag=STAND_IN)
     bases = (f"--build-arg=BASE={BASE}", f"--build-arg=TRTLLM_BASE={STAND_IN}")
     buildah.build(ROOT, "--target=trtllm", *bases, *index, tag=TRTLLM)
+    return TRTLLM
+
+
+def test_the_packages_of_nvidias_image_would_stay(buildah: Buildah, trtllm: str) -> None:
     listing = "from importlib.metadata import distributions as d; "
     listing += "print(*sorted({f'{x.name}=={x.version} {x._path.parent}' for x in d()}), sep='\\n')"
     before = run_in(buildah, STAND_IN, "python3", "-c", listing).splitlines()
     assert {f"{name}=={version}" for name, version in PINNED.items()} <= {
         line.split()[0] for line in before
     }
-    assert run_in(buildah, TRTLLM, "/usr/bin/python3", "-c", listing).splitlines() == before
-    seen = run_in(buildah, TRTLLM, "/opt/trtllm-pack/bin/python", "-c", listing).splitlines()
+    assert run_in(buildah, trtllm, "/usr/bin/python3", "-c", listing).splitlines() == before
+    seen = run_in(buildah, trtllm, PYTHON, "-c", listing).splitlines()
     assert set(before) <= set(seen)
     added = {line.split("==")[0] for line in set(seen) - set(before)}
     assert "trtllm-pack" in added
     assert not added & {line.split("==")[0] for line in before}
     assert "trtllm-pack" in run_in(buildah, TRTLLM, "trtllm-pack", "--version")
+
+
+def test_nvidias_image_would_be_set_up_for_a_build(buildah: Buildah, trtllm: str) -> None:
+    config = json.loads(buildah("inspect", "--type=image", trtllm))["OCIv1"]["config"]
+    assert (config["User"], config["Entrypoint"]) == ("10001", ["trtllm-pack"])
+    environment = dict(each.split("=", 1) for each in config["Env"])
+    assert environment["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+    assert environment["OMPI_ALLOW_RUN_AS_ROOT"] == "1"
+    assert not [name for name in environment if "TOKEN" in name]
+
+
+def test_a_build_in_nvidias_image_would_work(buildah: Buildah, trtllm: str, tmp_path: Path) -> None:
+    """`doctor`, then all stages with the backend `trtllm`, by the stand-ins for its programs."""
+    recipes = open_to_all(Path(shutil.copytree(ROOT / "recipes", tmp_path / "recipes")))
+    for name in ("machine", "out"):
+        (tmp_path / name).mkdir()
+        open_to_all(tmp_path / name)
+    volumes = (
+        f"--volume={recipes}:/work/recipes:ro",
+        f"--volume={ROOT / 'tests'}:/src/tests:ro",
+        f"--volume={tmp_path / 'machine'}:/machine",
+        f"--volume={tmp_path / 'out'}:/out",
+    )
+    python_path = "--env=PYTHONPATH=/src"
+    made = run_in(buildah, trtllm, PYTHON, "-c", MAKE_MACHINE, options=(*volumes, python_path))
+    options = (*volumes, *(f"--env={line}" for line in made.splitlines()))
+
+    examined = run_in(
+        buildah,
+        trtllm,
+        *("trtllm-pack", "doctor", "--json", "--require", "trtllm"),
+        options=(*options, "--env=HF_TOKEN=not-a-token-but-secret"),
+    )
+    document = json.loads(examined)
+    assert document["machine"]["store"] == "/var/cache/trtllm-pack"
+    assert document["machine"]["store_writable"] is True
+    assert document["container"]["user"] == 10001
+    assert [gpu["target"] for gpu in document["gpu"]["gpus"]] == ["sm90", "sm90"]
+    assert document["backends"]["trtllm"]["builds"] is True
+    drift = document["tensorrt_llm"]
+    assert (drift["versions"]["tensorrt-llm"], drift["unread"], drift["matters"]) == (
+        "1.2.1",
+        {},
+        [],
+    )
+    assert document["hub"]["token"] == {"present": True, "from": "HF_TOKEN"}
+    assert "not-a-token-but-secret" not in examined
+
+    overrides = ("engine.backend=trtllm", "engine.targets=[sm90]", "smoke.require_engine=true")
+    ran = run_in(
+        buildah,
+        trtllm,
+        *("trtllm-pack", "run", "recipes/demo.yaml", "--out", "/out/demo", "--offline", "--json"),
+        *(word for override in overrides for word in ("--set", override)),
+        options=options,
+    )
+    stages = {stage["stage"]: stage["facts"] for stage in json.loads(ran)["stages"]}
+    assert stages["smoke"]["executed_by"]["backend"] == "trtllm"
+    assert stages["smoke"]["observed"] == "fused"
+    manifest = json.loads((tmp_path / "out/demo/demo/manifest.json").read_text())
+    assert manifest["attention"]["built"]["status"] == "fused"
+    assert manifest["attention"]["observed"]["status"] == "fused"
+    assert (tmp_path / "out/demo/demo/engine/rank0.engine").stat().st_size > 0
