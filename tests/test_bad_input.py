@@ -125,7 +125,7 @@ CASES: dict[str, tuple[Spoil, int, str]] = {
     ),
     "hopper with RTX": (recipe_line("[sm80]", "[sm90]"), 3, "sm90"),
     "too long a sequence": (recipe_line("max_seq_len: 128", "max_seq_len: 100000"), 3, "100000"),
-    "backend not in this version": (
+    "backend not installed here": (
         recipe_line("backend: tensorrt", "backend: trtllm"),
         4,
         "trtllm",

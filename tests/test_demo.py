@@ -53,7 +53,7 @@ def test_the_release_is_complete(finished: Path) -> None:
 
 def test_attention_is_proved_fused_and_not_claimed_observed(finished: Path) -> None:
     proof = json.loads((finished / "out/demo/engine/attention.json").read_text())
-    layers = json.loads((finished / "out/demo/engine/config.json").read_text())
+    layers = json.loads((finished / "out/demo/engine/engine.json").read_text())
     assert proof["requested"]["require_fused"] is True
     assert proof["built"]["status"] == "fused"
     assert proof["built"]["attention_sites"] == proof["built"]["attention_layers"] > 0

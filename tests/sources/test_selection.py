@@ -9,7 +9,11 @@ from tiny_source import NEEDED, checkpoint_files
 
 from pipeline.errors import RecipeError, VerificationError
 from pipeline.sources.names import check_names, why_unsafe
-from pipeline.sources.selection import remote_code_references, select_files
+from pipeline.sources.selection import (
+    QUANTIZATION_NAMES,
+    remote_code_references,
+    select_files,
+)
 
 INDEX = "model.safetensors.index.json"
 
@@ -21,6 +25,12 @@ def index_of(*files: str) -> bytes:
 def test_needed_files_and_nothing_else() -> None:
     files = checkpoint_files()
     assert list(select_files(files.keys(), files[INDEX])) == NEEDED
+
+
+@pytest.mark.parametrize("name", sorted(QUANTIZATION_NAMES))
+def test_how_weights_are_quantised_is_needed(name: str) -> None:
+    names = {"config.json", "model.safetensors", name, f"docs/{name}"}
+    assert select_files(names, None) == tuple(sorted(names - {f"docs/{name}"}))
 
 
 def test_single_weight_file_needs_no_index() -> None:
