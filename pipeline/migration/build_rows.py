@@ -7,6 +7,7 @@ older releases called otherwise. Source: TensorRT-LLM 0.5 to 0.11, `examples/lla
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 from pipeline.migration.rows import ON_OFF, Row, Table, Takes, Verdict, same_answer, spelling, table
@@ -111,8 +112,11 @@ _OLDER_SPELLINGS = [
         GONE["context_fmha_fp32_acc"].removesuffix(", or leave it out"),
     ),
     Row(("world_size",), "one", "gone", "~built_world_size", "the checkpoint says it"),
+    Row(("model",), "one", "renamed", "~model_dir", "`source.repo` or `source.path`"),
     *same_answer("visualize random_seed", "perhaps one", "decided", "it is an aid for debugging"),
 ]
+
+_CONFIG = "the `config.json` of the source says it"
 
 OLD_BUILD = table(
     [
@@ -169,10 +173,62 @@ OLD_BUILD = table(
             "decided",
             "TensorRT-LLM sets it from the checkpoint's quantization",
         ),
+        *same_answer(
+            "alibi bias do_layer_norm_before mq new_decoder_architecture no_bias "
+            "parallel_attention post_norm pre_norm",
+            "nothing",
+            "no effect",
+            _CONFIG,
+        ),
+        *same_answer(
+            "mlp_hidden_size num_heads position_embedding_type rotary_pct seq_length",
+            "one",
+            "no effect",
+            _CONFIG,
+        ),
+        *same_answer(
+            "bin_model_dir ft_dir_path",
+            "one",
+            "not in this version",
+            "only checkpoints in the format of Hugging Face are read",
+        ),
+        Row(
+            ("groupwise_quant_safetensors_path",),
+            "one",
+            "not in this version",
+            "~quantization",
+            "this version does not quantise",
+        ),
+        *same_answer(
+            "enable_qk_half_accum", "nothing", "gone", "fused attention accumulates in float32"
+        ),
+        *same_answer(
+            "enable_two_optimization_profiles",
+            "nothing",
+            "decided",
+            "TensorRT-LLM makes a profile for the context and one for the generation",
+        ),
+        *same_answer("debug_mode", "nothing", "decided", "it is an aid for debugging"),
         Row(("ft_model_dir",), "one", "renamed", "~model_dir", "`source.repo` or `source.path`"),
     ]
 )
 """Flags that only the `build.py` of 0.5 to 0.7 had; the others are in the two other tables."""
 
-OLD_BUILD_DEFAULTS = {"max_batch_size": 8, "max_input_len": 2048, "max_output_len": 512}
-"""Limits of `examples/llama/build.py` of 0.5 to 0.7; those of other models differed."""
+OLD_BUILD_LIMITS: Mapping[str, tuple[int, int, int]] = {
+    "baichuan": (1, 1024, 1024),
+    "bloom": (8, 1024, 1024),
+    "chatglm": (8, 1024, 1024),
+    "chatglm2-6b": (4, 4096, 2048),
+    "chatglm6b": (8, 1024, 1024),
+    "falcon": (8, 1024, 1024),
+    "gpt": (256, 200, 200),
+    "gptj": (256, 200, 200),
+    "gptneox": (64, 1024, 1024),
+    "internlm": (8, 2048, 512),
+    "llama": (8, 2048, 512),
+    "mpt": (256, 200, 200),
+    "opt": (256, 200, 200),
+    "phi": (64, 1024, 1024),
+}
+"""Folder of a `build.py` of 0.5 to 0.7 -> its defaults of batch, input and output length.
+Source: TensorRT-LLM 0.5 to 0.7, `examples/*/build.py`."""

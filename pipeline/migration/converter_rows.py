@@ -29,7 +29,7 @@ _SOURCE = [
         "`source.repo` or `source.path`",
     ),
     Row(
-        ("output_dir", "output_model_dir", "o", "out_dir", "export_path"),
+        ("output_dir", "output_model_dir", "o", "out_dir", "export_path", "saved_dir"),
         "one",
         "decided",
         "~output_dir",
@@ -56,12 +56,14 @@ _SOURCE = [
         "trust_remote_code", "nothing", "decided", "code that comes with a model is never executed"
     ),
     *same_answer(
-        "chatglm_version gpt_variant model_version model_type decoder_type model",
+        "chatglm_version gpt_variant qwen_type model_version model_type decoder_type model m",
         "one",
         "no effect",
         "the architecture in the source's `config.json` says it",
     ),
     *same_answer(_DECODER_SIZES, "one", "no effect", _CONFIG),
+    *same_answer("multi_query_mode", "nothing", "no effect", _CONFIG),
+    *same_answer("cache_dir", "one", "no effect", "what is downloaded is kept in the store"),
     *same_answer("moe_num_experts moe_top_k moe_renorm_mode", "one", "no effect", _CONFIG),
     *same_answer(
         "rotary_base", "one", "not in this version", f"{_CONFIG}: change `rope_theta` there"
@@ -82,8 +84,17 @@ _LAYOUT = [
     Row(("cp_size",), "one", "kept", "checkpoint.cp_size", ""),
     Row(("moe_tp_size",), "one", "kept", "checkpoint.moe_tp_size", "", values={"-1": NOT_GIVEN}),
     Row(("moe_ep_size",), "one", "kept", "checkpoint.moe_ep_size", "", values={"-1": NOT_GIVEN}),
-    Row(("tensor_parallelism",), "one", "renamed", "checkpoint.tp_size", ""),
-    Row(("world_size",), "one", "renamed", "~world_size", "`checkpoint.tp_size` and `pp_size`"),
+    Row(
+        ("tensor_parallelism", "tp", "infer_gpu_num", "i_g"),
+        "one",
+        "renamed",
+        "checkpoint.tp_size",
+        "",
+    ),
+    Row(("pp",), "one", "renamed", "checkpoint.pp_size", ""),
+    Row(
+        ("world_size", "ws"), "one", "renamed", "~world_size", "`checkpoint.tp_size` and `pp_size`"
+    ),
     Row(("moe_tp_mode",), "one", "gone", "~moe_tp_mode", "`checkpoint.moe_ep_size` says it"),
     Row(
         ("use_parallel_embedding",),
@@ -150,12 +161,20 @@ _WORK = [
 _CALIBRATING = [
     *same_answer(
         "calib_dataset calib_size calib_max_seq_length calib_tp_size calib_pp_size "
-        "dataset_cache_dir seed batch_size device device_map tokenizer_max_seq_length",
+        "dataset_cache_dir seed batch_size device device_map tokenizer_max_seq_length "
+        "max_seq_length trained_gpu_num t_g",
         "one",
         "no effect",
         _CALIBRATION,
     ),
-    Row(("storage_type", "t"), "one", "no effect", "~storage_type", _CALIBRATION, values=_DTYPES),
+    Row(
+        ("storage_type", "t", "weight_data_type"),
+        "one",
+        "no effect",
+        "~storage_type",
+        _CALIBRATION,
+        values=_DTYPES,
+    ),
 ]
 
 _QUANTIZING = [
@@ -203,7 +222,8 @@ _QUANTIZING = [
 
 _OTHER_MODELS = [
     *same_answer(
-        "medusa_model_dir num_medusa_heads num_medusa_layers max_medusa_token_len "
+        "medusa_model_dir num_medusa_heads fixed_num_medusa_heads num_medusa_layers "
+        "max_medusa_token_len "
         "medusa_hidden_act eagle_model_dir num_eagle_layers max_non_leaves_per_layer "
         "max_draft_len drafter_model_dir redrafter_draft_len_per_beam redrafter_num_beams",
         "one",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from pipeline.artifact import Json
@@ -9,6 +10,7 @@ from pipeline.migration.draft import Answer, Unwritten
 from pipeline.migration.migrate import Migration
 from pipeline.migration.recipe_text import one_line, scalar
 
+_NAMED = re.compile(r"\$\{?[A-Za-z_]")
 _WIDTH = 44
 _SHORT = frozenset({"now the default", "decided", "no effect", "at run time"})
 """Verdicts that are listed in one line where a JSON, which says everything, has many of them."""
@@ -34,7 +36,8 @@ def explain(migration: Migration) -> str:
         told = "1 flag is" if count == 1 else f"{count} flags are"
         lines += ["", f"{told} not in the recipe: see the marks `!`"]
     if any(
-        answer.verdict == "not known" and "$" in answer.why for answer in migration.open_answers
+        answer.verdict == "not known" and _NAMED.search(answer.why)
+        for answer in migration.open_answers
     ):
         lines.append("hint: give variables of the script with `--var NAME=VALUE`")
     return "\n".join(lines)

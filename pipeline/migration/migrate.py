@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pipeline.artifact import Json
 from pipeline.errors import RecipeError, UsageError
 from pipeline.migration.configs import read_config, take_config
 from pipeline.migration.draft import Answer, Draft, Unwritten
+from pipeline.migration.markdown import without_markdown
 from pipeline.migration.recipe_text import render
 from pipeline.migration.rows import OPEN_VERDICTS
 from pipeline.migration.settle import settle
@@ -22,6 +24,9 @@ from pipeline.migration.variants import Named, changes, distinct_names
 from pipeline.migration.workflow import Engine, Workflow, read_workflow
 from pipeline.recipe.load import load_recipe
 from pipeline.recipe.schema import EngineSettings
+
+_LATER = {"trtllm-build": 1, "trtllm_build": 1, "build.py": 1, "run.py": 2}
+"""Programs that read what another one wrote."""
 
 MAX_CHARACTERS = 1 << 18
 """Longest script or JSON: no build script is a tenth of it."""
@@ -80,14 +85,30 @@ def migrate(text: str, options: Options | None = None) -> Migration:
         raise UsageError("the input is not a text", hint="give a shell script or a JSON")
     if text.lstrip().startswith("{"):
         return _finish([_of_config(text, options)], Workflow(), options)
-    workflow = read_workflow(read_script(text, options.variables))
+    script = without_markdown(text)
+    workflow = read_workflow(read_script(script, options.variables))
     if not workflow.engines:
-        raise UsageError(
-            "no command of TensorRT-LLM is in the input",
-            hint="give lines with `convert_checkpoint.py`, `trtllm-build` or `build.py`",
-        )
+        raise _nothing_found(text, script)
     drafts = [_of_engine(engine, workflow, options) for engine in workflow.engines]
     return _finish(drafts, workflow, options)
+
+
+def _nothing_found(text: str, script: str) -> UsageError:
+    hint = "give lines with `convert_checkpoint.py`, `trtllm-build` or `build.py`"
+    if re.search(
+        r"^[ \t]*#.*(?:trtllm-build|convert_checkpoint\.py|build\.py)", text, re.MULTILINE
+    ):
+        hint = "lines that begin with `#` are comments: take the `#` away"
+    elif script != text:
+        hint = "of Markdown only fenced blocks are read: give the commands themselves"
+    elif "`" in text:
+        hint = "commands between backquotes are not read: give the commands themselves"
+    return UsageError("no command of TensorRT-LLM is in the input", hint=hint)
+
+
+def _in_order(answers: Sequence[Answer]) -> tuple[Answer, ...]:
+    """By line, and on one line the converter before the build, and that before the run."""
+    return tuple(sorted(answers, key=lambda a: (a.line, _LATER.get(a.program, 0), a.place)))
 
 
 def _of_engine(engine: Engine, workflow: Workflow, options: Options) -> Named:
@@ -97,7 +118,8 @@ def _of_engine(engine: Engine, workflow: Workflow, options: Options) -> Named:
         if invocation is not None:
             draft.take(invocation)
     settle_source(draft, engine, workflow.downloads, options.source)
-    settle_limits(draft, engine.build.kind if engine.build else None)
+    build = engine.build
+    settle_limits(draft, build.kind if build else None, build.family if build else None)
     settle(draft)
     settle_smoke(draft, engine.runs)
     if not draft.has_layout and "checkpoint.tp_size" not in draft.values:
@@ -151,10 +173,7 @@ def _finish(engines: Sequence[Named], workflow: Workflow, options: Options) -> M
     return Migration(
         recipe=text,
         answers=tuple(
-            (
-                label,
-                tuple(sorted(each.draft.answers, key=lambda answer: (answer.line, answer.place))),
-            )
+            (label, _in_order(each.draft.answers))
             for label, each in zip(names, engines, strict=True)
         ),
         unwritten=tuple(

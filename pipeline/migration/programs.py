@@ -49,7 +49,8 @@ def _quoted(value: Field) -> str:
 @dataclass(frozen=True, slots=True)
 class Invocation:
     """A command of the workflow. `script`: its program's name; `family`: the folder that a
-    converter lies in, where it is written; `stray`: arguments that are no flags.
+    converter lies in, where it is written; `stray`: arguments that are no flags; `is_guess`: the
+    program has another name, and is a converter only where a build takes what it writes.
     """
 
     kind: Kind
@@ -58,6 +59,7 @@ class Invocation:
     command: Command
     given: tuple[Given, ...]
     stray: tuple[Field, ...]
+    is_guess: bool = False
 
     def first(self, *keys: str) -> Given | None:
         """The flag that was given last for one of these keys of the tables: the last one counts."""
@@ -70,7 +72,7 @@ _LAUNCHERS = re.compile(
     r"|poetry|conda|singularity|apptainer|numactl|taskset|nsys|trtllm-llmapi-launch|kubectl|yes"
     r"|torchrun|accelerate|\$[A-Z_]*PYTHON[A-Z_]*|\$\{?[A-Z_]*PYTHON[A-Z_]*\}?"
 )
-_HF_CONVERTER = re.compile(r"hf_\w+_convert\.py")
+_HF_CONVERTER = re.compile(r"hf_\w+_convert\.py|convert_hf_\w+_to_ft\.py")
 _SCRIPTS: dict[str, Kind] = {
     "trtllm-build": "build",
     "trtllm_build": "build",
@@ -101,6 +103,20 @@ def find_invocation(command: Command) -> Invocation | None:
             marks = _MARKS.get(script)
             if marks is None or any(each.name in marks for each in given):
                 return Invocation(kind, script, family, command, tuple(given), tuple(stray))
+    return _guessed(command)
+
+
+def _guessed(command: Command) -> Invocation | None:
+    """A script of another name, or of one that is not known, with the flags of a converter."""
+    words = command.words
+    for place, word in enumerate(words[1:], 1):
+        if not (word.text.endswith(".py") or word.unknown) or not _is_launched(words):
+            continue
+        script = posixpath.basename(word.text)
+        given, stray = read_flags(script, words[place + 1 :], (CONVERTER,), command.line)
+        keys = {each.row.key for each in given if each.row is not None}
+        if {"~model_dir", "~output_dir"} <= keys:
+            return Invocation("convert", script, None, command, tuple(given), tuple(stray), True)
     return None
 
 

@@ -43,7 +43,9 @@ def _settle_ranks(draft: Draft) -> None:
         elif given is not None:
             asked, ranks = _number(given), size(draft, "tp_size") * size(draft, "pp_size")
             there = ranks if name == "world_size" else size(draft, name)
-            if asked == there:
+            if given.unknown or not there:
+                draft.answer(given, "gone", "the checkpoint says it: the engine follows it")
+            elif asked == there:
                 draft.answer(given, "gone", "the checkpoint says it, and says the same")
             else:
                 why = f"the checkpoint says it, and says {there}: the engine follows it"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pipeline.artifact import Json
-from pipeline.migration.build_rows import OLD_BUILD_DEFAULTS
+from pipeline.migration.build_rows import OLD_BUILD_LIMITS
 from pipeline.migration.draft import PLACEHOLDER, Draft, Unwritten, translate
 from pipeline.migration.programs import Given, Invocation, Kind
 from pipeline.migration.rows import Verdict
@@ -18,6 +20,7 @@ _ROOM = _OURS["max_seq_len"] - _OURS["max_input_len"]
 """Tokens that the defaults of a recipe leave for the output."""
 
 _OLD_SWITCHES: tuple[tuple[tuple[str, ...], str, str, Json], ...] = (
+    (("use_gpt_attention_plugin",), "engine.gpt_attention_plugin", "off", "auto"),
     (("enable_context_fmha",), "engine.attention.context_fmha", "off", True),
     (("paged_kv_cache", "use_inflight_batching"), "engine.kv_cache_type", "continuous", "paged"),
     (("remove_input_padding", "use_inflight_batching"), "engine.remove_input_padding", "off", True),
@@ -35,16 +38,18 @@ def state_old_switches(draft: Draft, build: Invocation) -> None:
             draft.unwritten.append(Unwritten(key, was, value))
 
 
-def settle_limits(draft: Draft, kind: Kind | None) -> None:
-    """State every limit. `kind`: the program whose defaults the command relied on."""
+def settle_limits(draft: Draft, kind: Kind | None, family: str | None = None) -> None:
+    """State every limit. `kind`: the program whose defaults the command relied on, `family`: the
+    folder that it lies in."""
+    was = _defaults_of(kind, family)
     if "engine.max_batch_size" not in draft.values:
-        _state(draft, "max_batch_size", _OURS["max_batch_size"], kind)
+        _state(draft, "max_batch_size", _OURS["max_batch_size"], was["max_batch_size"])
     lengths = {name: _length(draft, name) for name in ("input", "output", "seq")}
     if None in lengths.values():
         _keep_lengths(draft)
     else:
-        _settle_lengths(draft, lengths, kind)
-    _settle_num_tokens(draft, kind)
+        _settle_lengths(draft, lengths, was)
+    _settle_num_tokens(draft, was)
 
 
 def _length(draft: Draft, name: str) -> int | None:
@@ -79,7 +84,7 @@ def _keep_lengths(draft: Draft) -> None:
             draft.answer(given, "kept", "", f"engine.max_{name}_len", value)
 
 
-def _settle_lengths(draft: Draft, lengths: dict[str, int | None], kind: Kind | None) -> None:
+def _settle_lengths(draft: Draft, lengths: dict[str, int | None], was: Mapping[str, str]) -> None:
     asked_input, output, asked_seq = (lengths[name] or 0 for name in ("input", "output", "seq"))
     input_len = asked_input or _OURS["max_input_len"]
     seq = asked_seq or (
@@ -91,10 +96,10 @@ def _settle_lengths(draft: Draft, lengths: dict[str, int | None], kind: Kind | N
     if given := draft.weigh("~max_output_len"):
         _output(draft, given, input_len, seq, is_given=bool(asked_seq))
     if not asked_seq and not output:
-        _state(draft, "max_seq_len", seq, kind)
+        _state(draft, "max_seq_len", seq, was["max_seq_len"])
     given = draft.weigh("~max_input_len")
     if given is None:
-        _state(draft, "max_input_len", min(input_len, max(1, seq - 1)), kind)
+        _state(draft, "max_input_len", min(input_len, max(1, seq - 1)), was["max_input_len"])
     elif input_len >= seq > 1:
         why = f"prompt and output have {seq} tokens together, of which one is left for the output"
         draft.answer(given, "contradictory", why, "engine.max_input_len", seq - 1)
@@ -122,29 +127,35 @@ def _output_len(given: Given) -> int:
     return value
 
 
-def _state(draft: Draft, name: str, value: int, kind: Kind | None) -> None:
+def _state(draft: Draft, name: str, value: int, was: str) -> None:
     """Write a limit that was not given, and say what TensorRT-LLM took for it."""
-    was = _old_default(name, kind)
     if was == str(value):
         return
     draft.set(f"engine.{name}", value, f"not given: TensorRT-LLM took {was}")
     draft.unwritten.append(Unwritten(f"engine.{name}", was, value))
 
 
-def _old_default(name: str, kind: Kind | None) -> str:
+def _defaults_of(kind: Kind | None, family: str | None) -> Mapping[str, str]:
+    """What a program took for limits that it was not given, in words where it is no number."""
+    names = ("max_batch_size", "max_input_len", "max_seq_len", "max_num_tokens")
     if kind == "old build":
-        output = OLD_BUILD_DEFAULTS["max_output_len"]
-        if name == "max_seq_len":
-            return f"{OLD_BUILD_DEFAULTS['max_input_len'] + output}"
-        return str(OLD_BUILD_DEFAULTS.get(name, "worked out as well"))
-    default = options()[name].default
-    return "what the model allows" if default is None else str(default)
+        limits = OLD_BUILD_LIMITS.get(family or "")
+        if limits is None:
+            return dict.fromkeys(names, "the default of its `build.py`")
+        batch, length, output = limits
+        numbers = (str(batch), str(length), str(length + output), "worked out as well")
+        return dict(zip(names, numbers, strict=True))
+    defaults = {name: options()[name].default for name in names}
+    return {
+        name: "what the model allows" if default is None else str(default)
+        for name, default in defaults.items()
+    }
 
 
-def _settle_num_tokens(draft: Draft, kind: Kind | None) -> None:
+def _settle_num_tokens(draft: Draft, was: Mapping[str, str]) -> None:
     key = "engine.max_num_tokens"
     if key not in draft.values:
-        draft.unwritten.append(Unwritten(key, _old_default("max_num_tokens", kind), None))
+        draft.unwritten.append(Unwritten(key, was["max_num_tokens"], None))
         return
     batch, seq = (draft.values.get(f"engine.{name}") for name in ("max_batch_size", "max_seq_len"))
     tokens = draft.values[key]

@@ -58,6 +58,8 @@ def settle_fusions(draft: Draft) -> None:
             draft.drop(f"engine.{name}", "no effect", why)
     for name, value in (*_quantised_plugins(draft),):
         _leave_key(draft, name, f"`{value}` needs a quantised checkpoint")
+    if draft.values.get("engine.max_lora_rank") == 0 and "engine.lora_plugin" not in draft.values:
+        draft.drop("engine.max_lora_rank", "no effect", "there are no adapters")
     if draft.values.get("engine.speculative_decoding_mode") in _HEADS:
         why = "this version does not convert the heads that draft tokens"
         _leave_key(draft, "speculative_decoding_mode", why)

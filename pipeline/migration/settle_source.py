@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Sequence
 
 from pipeline.migration.downloads import REPO, Download, full_name
 from pipeline.migration.draft import Draft
 from pipeline.migration.programs import Given, Invocation
-from pipeline.migration.workflow import Engine, flag_of, folder_of
+from pipeline.migration.workflow import RANKS_FOLDER, Engine, flag_of, folder_of
 
 _FOLDERS = frozenset({
     "tmp", "temp", "model", "models", "hf_models", "hf-models", "checkpoint", "checkpoints",
@@ -25,6 +26,9 @@ _SAYS_NOTHING = re.compile(
     r"[0-9]+-?gpus?|b?fp?[0-9]+|int[48]|[tp]p[0-9].*|(trt[_-])?engines?|outputs?|hf|tmp|[0-9.]+"
 )
 """Folders that are called by a type or a layout, not by a model."""
+
+_OTHER_FORMATS = (".nemo", ".qnemo", ".pt", ".pth", ".bin", ".npz", ".ckpt", ".gguf")
+"""Ends of files that converters took where a recipe wants a folder."""
 
 _DRAFTING = frozenset({"medusa", "eagle", "redrafter"})
 
@@ -121,6 +125,14 @@ def _set_given(draft: Draft, given: Given, engine: Engine, downloads: Sequence[D
         draft.answer(given, "renamed", why, "source.repo", repo)
     elif folder is None or folder.unknown:
         draft.answer(given, "not known", "the script does not say in which folder it is")
+        draft.set("source.path", None, given.shown)
+    elif folder.text.endswith(_OTHER_FORMATS):
+        why = "only checkpoints in the format of Hugging Face are read"
+        draft.answer(given, "not in this version", why)
+        draft.set("source.path", None, given.shown)
+    elif engine.converter is None and RANKS_FOLDER.fullmatch(posixpath.basename(folder.text)):
+        why = "a converter wrote it: the script does not say what from"
+        draft.answer(given, "not known", why)
         draft.set("source.path", None, given.shown)
     else:
         is_absolute = folder.text.startswith("/")

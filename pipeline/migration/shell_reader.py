@@ -21,6 +21,12 @@ _SPECIAL = re.compile(r"[0-9@*#?$!-]")
 _BRACED = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\[[@*]\])?(?:(:?[-=])(.*))?", re.DOTALL)
 _CONTINUED = re.compile(r"(?<!\\)((?:\\\\)*)\\\n")
 _PLAIN_IN_QUOTES = re.compile(r'[^"\\$`]+')
+_SPLIT_LINE = re.compile(r"(?<!\\)\\[ \t]+(?:#[^\n]*)?\n(?=[ \t]*--?[A-Za-z])")
+"""A line that was meant to go on: its backslash has blanks or a comment behind it, flags follow."""
+
+_PLACEHOLDER = re.compile(r"<[A-Za-z\"'](?:[^<>|;&\n\0]*[^<>|;&\n\0\s])?>")
+"""What a reader is to fill in, such as `<path of the model>`."""
+
 _ENDS = "\n;&|()"
 _REDIRECTION = re.compile(r"(?:[0-9]*|&)(?:>>|>\||>&|>|<<<|<<-?|<&|<>|<)")
 _HERE_DOCUMENT = re.compile(r"<<-?(?!<)")
@@ -33,7 +39,8 @@ def read_statements(text: str, first_line: int = 1) -> list[Statement]:
     """
     # A backslash at the end of a line continues it, everywhere but in single quotes; scripts with
     # such a line inside single quotes are not told apart. `\0` keeps the count of lines.
-    joined = _CONTINUED.sub("\\1\0", text.replace("\r\n", "\n"))
+    whole = _SPLIT_LINE.sub("\\\\\n", text.replace("\r\n", "\n"))
+    joined = _CONTINUED.sub("\\1\0", whole)
     return _Reader(joined, first_line, 0).statements()
 
 
@@ -90,6 +97,8 @@ class _Reader:
             redirection = _REDIRECTION.match(self.text, self.at)
             if self.text[self.at] == "#":
                 self._skip_comment()
+            elif _PLACEHOLDER.match(self.text, self.at):
+                words.append(self._word(ends))
             elif redirection:
                 self._skip_redirection(redirection.group())
             else:
@@ -120,7 +129,14 @@ class _Reader:
         """One word, up to a blank or one of `ends`."""
         pieces: list[Piece] = []
         stops = f"{ends} \t\0<>"
-        while self.at < len(self.text) and (char := self.text[self.at]) not in stops:
+        while self.at < len(self.text):
+            char = self.text[self.at]
+            if char == "<" and (match := _PLACEHOLDER.match(self.text, self.at)):
+                self.at = match.end()
+                pieces.append(Piece("unknown", match.group(), match.group(), is_quoted=True))
+                continue
+            if char in stops:
+                break
             if char in "'\"`$\\":
                 pieces += self._special(char)
             else:
@@ -145,7 +161,9 @@ class _Reader:
         if char == "\\":
             escaped = self.text[self.at + 1 : self.at + 2]
             self.at += 2
-            return [text_piece(escaped, is_quoted=True)]
+            # No script escapes a letter: it is a path of Windows.
+            is_path = escaped.isalnum() or escaped == "."
+            return [text_piece(f"/{escaped}" if is_path else escaped, is_quoted=True)]
         return [self._expansion(is_quoted=False)]
 
     def _double_quoted(self) -> list[Piece]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import UsageError
+from pipeline.migration.shell_loops import LOOPS, MAX_TURNS, end_of_loop, literal
 from pipeline.migration.shell_reader import read_statements
 from pipeline.migration.shell_values import Field, Variables, expand
 from pipeline.migration.shell_words import Piece, Statement, Word
@@ -23,10 +24,10 @@ MAX_NESTED = 3
 """Scripts given as text to `bash -c`, inside each other."""
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?)=")
-_OPENING = frozenset({"if", "while", "until", "for", "case", "select"})
+_OPENING = LOOPS | {"if", "case"}
 _CLOSING = frozenset({"fi", "done", "esac"})
 _BETWEEN = frozenset({"then", "else", "elif", "do", "{", "}", "!", "time", "function"})
-_DECLARING = frozenset({"export", "local", "declare", "readonly", "typeset"})
+_DECLARING = frozenset({"export", "local", "declare", "readonly", "typeset", "ENV", "ARG"})
 _SHELLS = frozenset({"bash", "sh", "zsh"})
 
 
@@ -61,26 +62,40 @@ def read_script(text: str, given: Mapping[str, str] | None = None) -> list[Comma
 
     Raises UsageError where the text is not a script, or has more than `MAX_COMMANDS` commands.
     """
-    walk = _Walk({name: (Field(value),) for name, value in (given or {}).items()})
+    start: Variables = {name: (Field(value),) for name, value in (given or {}).items()}
+    walk = _Walk(start, frozenset(start))
     walk.follow(read_statements(text), nested=0)
     return walk.commands
 
 
 @dataclass(slots=True)
 class _Walk:
-    """Where the script stands: variables, folder, open brackets and branches."""
+    """Where the script stands: variables, folder, open brackets and branches.
+
+    `given`: variables whose value the user says, where the script takes it from outside.
+    """
 
     variables: Variables
+    given: frozenset[str] = frozenset()
     folder: Field = field(default_factory=lambda: Field("."))
     commands: list[Command] = field(default_factory=list)
     folders: list[Field] = field(default_factory=list)
     brackets: list[Field] = field(default_factory=list)
     branches: int = 0
     earlier: Field = field(default_factory=lambda: Field("."))
+    steps: int = 0
 
     def follow(self, statements: Sequence[Statement], nested: int) -> None:
-        self._count(len(statements))
-        for statement in statements:
+        place = 0
+        while place < len(statements):
+            statement = statements[place]
+            self.steps += 1
+            self._count(self.steps)
+            end = self._turns(statements, place, nested)
+            if end is not None:
+                place = end + 1
+                continue
+            place += 1
             is_pattern = statement.end == ")" and not self.brackets
             if statement.end != "(" and not is_pattern:
                 self._statement(statement, nested)
@@ -89,9 +104,26 @@ class _Walk:
             elif statement.end == ")" and self.brackets:
                 self.folder = self.brackets.pop()
 
+    def _turns(self, statements: Sequence[Statement], place: int, nested: int) -> int | None:
+        """Follow each turn of a `for` over known values; the place of its end if it is one."""
+        words = [word for word in statements[place].words if literal(word) not in _BETWEEN]
+        if len(words) < 4 or literal(words[0]) != "for" or literal(words[2]) != "in":
+            return None
+        name = literal(words[1])
+        values = [field for word in words[3:] for field in expand(word, self.variables)]
+        end = end_of_loop(statements, place)
+        if name is None or end is None or not 1 < len(values) <= MAX_TURNS:
+            return None
+        if any(value.unknown or "*" in value.text for value in values):
+            return None
+        for value in values:
+            self.variables[name] = (value,)
+            self.follow(statements[place + 1 : end], nested)
+        return end
+
     def _statement(self, statement: Statement, nested: int) -> None:
         words = self._without_reserved(list(statement.words))
-        if words and _literal(words[0]) in _DECLARING:
+        if words and literal(words[0]) in _DECLARING:
             words = [word for word in words[1:] if _assigned(word)]
         while words and (assigned := _assigned(words[0])):
             if not any(_assigned(word) is None for word in words):
@@ -101,8 +133,7 @@ class _Walk:
             return
         self.variables["PWD"] = (self.folder,)
         fields = [field for word in words for field in expand(word, self.variables)]
-        while fields and fields[0].text in ("$", ""):
-            fields = fields[1:]  # a prompt that was copied with the command
+        fields = _without_prompt(fields)
         if fields:
             command = Command(
                 tuple(fields),
@@ -116,7 +147,7 @@ class _Walk:
     def _without_reserved(self, words: list[Word]) -> list[Word]:
         """The words behind `if`, `then`, `do` and the like; branches are counted."""
         for place, word in enumerate(words):
-            first = _literal(word)
+            first = literal(word)
             if first in _OPENING:
                 self.branches += 1
             elif first in _CLOSING:
@@ -131,7 +162,7 @@ class _Walk:
 
     def _loop(self, words: Sequence[Word]) -> None:
         """The variable of a loop is known where it goes over one value."""
-        if not words or (name := _literal(words[0])) is None:
+        if not words or (name := literal(words[0])) is None:
             return
         values = [field for word in words[2:] for field in expand(word, self.variables)]
         self.variables[name] = tuple(values) if len(values) == 1 else (_unknown(name),)
@@ -145,13 +176,15 @@ class _Walk:
         before = self.variables.get(name)
         if is_more and before is not None:
             value = (*before, *value) if array is not None else (before[-1] + value[-1],)
+        elif name in self.given and any(field.unknown for field in value):
+            return
         elif self.branches and before is not None and before != value:
             value = (_unknown(name),)
         self.variables[name] = value
 
     def _command(self, command: Command, nested: int) -> None:
         name, *arguments = command.words
-        if name.text in ("cd", "pushd", "popd"):
+        if name.text in ("cd", "pushd", "popd", "WORKDIR"):
             self._change_folder(name.text, command, arguments)
             return
         if name.text in ("read", "unset"):
@@ -169,8 +202,16 @@ class _Walk:
 
     def _follow_nested(self, script: str, command: Command, nested: int) -> None:
         """A script inside a script has its own folder and variables."""
-        inside = _Walk(dict(self.variables), self.folder, self.commands, branches=self.branches)
+        inside = _Walk(
+            dict(self.variables),
+            self.given,
+            self.folder,
+            self.commands,
+            branches=self.branches,
+            steps=self.steps,
+        )
         inside.follow(read_statements(script, command.line), nested + 1)
+        self.steps = inside.steps
 
     def _change_folder(self, name: str, command: Command, arguments: Sequence[Field]) -> None:
         targets = [field for field in arguments if not field.text.startswith("-")]
@@ -186,11 +227,21 @@ class _Walk:
             self.folder = command.path(targets[0]) if targets else home
 
 
-def _literal(word: Word) -> str | None:
-    """The text of a word that has no quotes and no variables."""
-    if len(word) == 1 and word[0].kind == "text" and not word[0].is_quoted:
-        return word[0].text
-    return None
+_PROMPT = re.compile(r"[\w.-]+@[\w.-]+:\S*[#$]")
+_PROMPT_IN_BRACKETS = re.compile(r"\[[\w.-]+@[\w.-]+ \S+\][#$]")
+
+
+def _without_prompt(fields: list[Field]) -> list[Field]:
+    """A command without the prompt that was copied with it, or the `RUN` of a Dockerfile."""
+    while fields:
+        first = fields[0].text
+        if first in ("$", "", "RUN") or _PROMPT.fullmatch(first):
+            fields = fields[1:]
+        elif _PROMPT_IN_BRACKETS.fullmatch(" ".join(field.text for field in fields[:2])):
+            fields = fields[2:]
+        else:
+            break
+    return fields
 
 
 def _assigned(word: Word) -> tuple[str, bool, Word] | None:

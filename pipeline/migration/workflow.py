@@ -12,7 +12,9 @@ from pipeline.migration.programs import Given, Invocation, find_invocation
 from pipeline.migration.shell_script import Command
 from pipeline.migration.shell_values import Field
 
-_RANKS_FOLDER = re.compile(r"[0-9]+-gpus?")
+RANKS_FOLDER = re.compile(r"[0-9]+-gpus?")
+"""What the converters of 0.5 to 0.7 wrote inside the folder that they were given."""
+
 CHECKPOINT_DEFAULT, ENGINE_DEFAULT = "tllm_checkpoint", "engine_outputs"
 _QUIET = frozenset({
     "echo", "printf", "set", "mkdir", "rm", "cp", "mv", "ls", "cat", "touch", "true", "false",
@@ -87,7 +89,9 @@ def _match(invocations: Sequence[Invocation], found: Workflow) -> None:
         elif invocation.kind in ("build", "old build"):
             built += _converters_of(invocation, converters)
     used = {id(converter) for converter, _, _ in built}
-    found.unused = [each for each in converters if id(each) not in used]
+    left = [each for each in converters if id(each) not in used]
+    found.unused = [each for each in left if not each.is_guess]
+    found.others += [each.command for each in left if each.is_guess]
     if len(built) == 1 and len(found.unused) == 1 and _lacks_converter(built[0]):
         # One of each, with different folders: they are meant together, but it must be said.
         built = [(found.unused.pop(), built[0][1], False)]
@@ -118,7 +122,7 @@ def _converters_of(
         if read is None or written is None:
             continue
         inside = posixpath.dirname(read)
-        is_ranks = _RANKS_FOLDER.fullmatch(posixpath.basename(read)) is not None
+        is_ranks = RANKS_FOLDER.fullmatch(posixpath.basename(read)) is not None
         if read == written or (inside == written and is_ranks):
             found.insert(0, (converter, build, True))
             if not converter.command.is_conditional:

@@ -17,7 +17,7 @@ from pipeline.migration.migrate import Migration, Options, migrate
 from pipeline.recipe.load import load_recipe
 
 CORPUS = Path(__file__).parent / "corpus"
-CASES = sorted(path.name for path in CORPUS.iterdir() if path.suffix in (".sh", ".json"))
+CASES = sorted(path.name for path in CORPUS.iterdir() if path.suffix in (".sh", ".json", ".md"))
 
 
 def migrated(case: str, **extra: str) -> Migration:

@@ -179,11 +179,75 @@ def test_what_an_old_build_did_not_do_unasked_is_said() -> None:
         "engine.attention.context_fmha": "off",
         "engine.kv_cache_type": "continuous",
         "engine.remove_input_padding": "off",
-        "engine.max_input_len": "2048",
-        "engine.max_seq_len": "2560",
-        "engine.max_num_tokens": "worked out as well",
+        "engine.max_batch_size": "the default of its `build.py`",
+        "engine.max_input_len": "the default of its `build.py`",
+        "engine.max_seq_len": "the default of its `build.py`",
+        "engine.max_num_tokens": "the default of its `build.py`",
         "checkpoint.dtype": "what the plugins compute in",
     }
+
+
+def test_limits_of_an_old_build_are_those_of_its_model() -> None:
+    migration = migrate("cd examples/gpt\npython build.py --model_dir a/b --dtype float16")
+    ((_, unwritten),) = migration.unwritten
+    told = {each.key: each.was for each in unwritten}
+    assert told["engine.max_batch_size"] == "256"
+    assert told["engine.max_input_len"] == "200"
+    assert told["engine.max_seq_len"] == "400"
+    assert told["engine.gpt_attention_plugin"] == "off"
+
+
+def test_what_an_old_converter_wrote_is_no_source() -> None:
+    migration = migrate("python build.py --model_dir c-model/gpt2/2-gpu --max_output_len 8")
+    (answer,) = migration.open_answers
+    assert answer.shown == "--model_dir c-model/gpt2/2-gpu"
+    assert answer.why == "a converter wrote it: the script does not say what from"
+
+
+CONVERTERS = ["python nemo/hf_to_trtllm.py", "python3 ${CONVERT_SCRIPT}", "RUN python a/conv.py"]
+
+
+@pytest.mark.parametrize("converter", CONVERTERS)
+def test_a_converter_of_another_name_is_one_where_a_build_reads_what_it_wrote(
+    converter: str,
+) -> None:
+    flags = "--model_dir a/b --output_dir c --dtype bfloat16 --tp_size 4"
+    build = "trtllm-build --checkpoint_dir c"
+    assert "tp_size: 4" in migrate(f"{converter} {flags}\n{build}").recipe
+    apart = migrate(f"{converter} {flags}\n{build}d")
+    assert "tp_size: 4" not in apart.recipe
+    assert len(apart.others) == 1
+    assert [answer.shown for answer in apart.open_answers] == ["--checkpoint_dir cd"]
+
+
+@pytest.mark.parametrize("model", ["m.nemo", "/models/llama.pt"])
+def test_a_file_of_another_format_is_no_source(model: str) -> None:
+    migration = migrate(f"python hf_llama_convert.py -i {model} -o c -t float16")
+    (answer,) = migration.open_answers
+    assert answer.verdict == "not in this version"
+    assert not migration.is_whole
+
+
+def test_a_layout_that_is_not_known_contradicts_nothing() -> None:
+    migration = migrate(
+        "python convert_checkpoint.py --model_dir a/b --output_dir c --tp_size $1\n"
+        "trtllm-build --checkpoint_dir c --tp_size $1"
+    )
+    assert [a.verdict for a in migration.answers[0][1] if "tp_size" in a.shown] == [
+        "not known",
+        "gone",
+    ]
+
+
+def test_a_model_given_to_trtllm_build_is_the_source() -> None:
+    assert "repo: a/b" in migrate("trtllm-build --model a/b --max_lora_rank 0").recipe
+
+
+def test_two_programs_on_one_line_are_told_one_after_the_other() -> None:
+    line = "python convert_checkpoint.py --model_dir a/b --output_dir c && trtllm-build "
+    ((_, answers),) = migrate(line + "--checkpoint_dir c --max_batch_size 4").answers
+    programs = [answer.program for answer in answers]
+    assert programs == sorted(programs)
 
 
 QUANTIZATIONS = [

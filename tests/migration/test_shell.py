@@ -65,7 +65,9 @@ def test_words(script: str, words: list[str] | None) -> None:
         ("a $((N + 1))", ("$((N + 1))",)),
         ("a $((1/0))", ("$((1/0))",)),
         ("a ${X%/}", ("${X%/}",)),
-        ("for N in 1 2; do a $N; done", ("$N",)),
+        ("for N in 1 $X; do a $N; done", ("$N",)),
+        ("for N in *.txt; do a $N; done", ()),
+        ("a <path of it>", ("<path of it>",)),
         ("if b; then X=1; else X=2; fi\na $X", ("$X",)),
         ("X=1; read X; a $X", ("$X",)),
         ("X=$Y; a $X", ("$Y",)),
@@ -113,7 +115,7 @@ def test_a_comment_ends_a_continued_command() -> None:
 
 
 def test_flags_that_are_lost_by_a_comment_are_said() -> None:
-    lost = "trtllm-build --max_batch_size 1 \\ \n  --max_beam_width 3 # x\n"
+    lost = "trtllm-build --max_batch_size 1 \\\n  # x\n  --max_beam_width 3\n"
     shown = [each.shown for each in migrate(lost).open_answers]
     assert "--max_beam_width" in shown
 
@@ -170,3 +172,49 @@ def test_any_value_of_a_flag_is_migrated_or_refused(name: str, value: str) -> No
     migration = _migrated(f"python3 convert_checkpoint.py {shlex.join(texts)}")
     if migration is not None:
         assert all(char.isprintable() or char == "\n" for char in migration.recipe)
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("for N in 1 2\ndo\n  a $N\ndone\nb", [["a", "1"], ["a", "2"], ["b"]]),
+        ('L=(x y)\nfor N in "${L[@]}"; do a $N; done', [["a", "x"], ["a", "y"]]),
+        (
+            "for N in 1 2; do for M in 3 4; do a $N$M; done; done",
+            [["a", "13"], ["a", "14"], ["a", "23"], ["a", "24"]],
+        ),
+        ("for N in 1 2; do while b; do a $N; done; done", [["b"], ["a", "1"], ["b"], ["a", "2"]]),
+        ("for N in 1 2; do if b; then a; fi; done; c", [["b"], ["a"], ["b"], ["a"], ["c"]]),
+        ("for N in 1 2; do X=$N; done; a $X", [["a", "2"]]),
+        ("user@host:~/x$ a 1", [["a", "1"]]),
+        ("[root@host x]# a 1", [["a", "1"]]),
+        ("RUN a 1 && b", [["a", "1"], ["b"]]),
+        ("ENV X=1\nARG Y=2\nRUN a $X $Y", [["a", "1", "2"]]),
+        ("a --b 1 \\  \n  --c 2 \\ # d\n  --e 3", [["a", "--b", "1", "--c", "2", "--e", "3"]]),
+        ("a ..\\..\\b C:\\c", [["a", "../../b", "C:/c"]]),
+        ("a <b >c d", [["a", "d"]]),
+        ("a < b > c", [["a"]]),
+    ],
+)
+def test_what_scripts_and_texts_copy_is_read(script: str, words: list[list[str]]) -> None:
+    assert _words(script) == words
+
+
+def test_a_folder_of_a_dockerfile_is_where_its_commands_start() -> None:
+    (command,) = read_script("WORKDIR /w\nRUN a x")
+    assert command.path(command.words[1]).text == "/w/x"
+
+
+def test_a_given_variable_stands_for_what_the_script_takes_from_outside() -> None:
+    assert _words("X=$1\na $X", X="given") == [["a", "given"]]
+    assert _words("X=known\na $X", X="given") == [["a", "known"]]
+
+
+def test_loops_in_loops_are_not_followed_without_end() -> None:
+    opened = "for N in 1 2 3 4 5 6 7 8 9; do " * 12
+    with pytest.raises(UsageError, match="more than 2000"):
+        read_script(opened + "X=1; " + "done; " * 12)
+
+
+def test_a_loop_that_is_never_closed_has_no_turns() -> None:
+    assert _words("for N in 1 2; do a $N") == [["a", "$N"]]

@@ -1,0 +1,13 @@
+python3 build.py --model_dir=./c-model/opt-125m/fp16/1-gpu \
+                 --max_batch_size 8 \
+                 --dtype float16 \
+                 --use_gpt_attention_plugin float16 \
+                 --use_gemm_plugin float16 \
+                 --use_layernorm_plugin float16 \
+                 --max_input_len 924 \
+                 --max_output_len 100 \
+                 --world_size 1 \
+                 --output_dir trt_engine/opt-125m/fp16/1-gpu \
+                 --do_layer_norm_before \
+                 --pre_norm \
+                 --hidden_act relu
