@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shutil
+import signal
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -73,6 +75,10 @@ def _cgroup_headroom() -> int | None:
 
 
 _QUERY = "name,compute_cap,memory.total,driver_version,memory.free,uuid"
+_QUERY_TIMEOUT_S = 30
+"""A driver that must first wake eight GPUs takes several seconds."""
+
+_UUID = re.compile(r"GPU-[0-9a-fA-F-]+")
 
 
 def _query_gpus() -> tuple[Gpu, ...]:
@@ -80,18 +86,35 @@ def _query_gpus() -> tuple[Gpu, ...]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
-    try:
-        done = subprocess.run(
-            [program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    rows = [row for row in csv.reader(done.stdout.splitlines()) if len(row) == 6]
+    told = _output([program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"])
+    rows = [row for row in csv.reader((told or "").splitlines()) if len(row) == 6]
     return _visible([_parse_gpu(row) for row in rows], os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def _output(command: list[str]) -> str | None:
+    """What a program prints, whatever its bytes; None where it fails or takes too long.
+
+    It may be a script that starts the real one: whatever ends this, they end together.
+    """
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError:
+        return None
+    with process:
+        try:
+            told, _ = process.communicate(timeout=_QUERY_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    return told.decode(errors="replace") if process.returncode == 0 else None
 
 
 def _parse_gpu(row: list[str]) -> Gpu:
@@ -100,28 +123,38 @@ def _parse_gpu(row: list[str]) -> Gpu:
     return Gpu(
         name,
         "sm" + capability.replace(".", ""),
-        int(memory_mib) * 2**20 if memory_mib.isdecimal() else 0,
+        int(memory_mib) * 2**20 if _is_number(memory_mib) else 0,
         driver,
-        int(free_mib) * 2**20 if free_mib.isdecimal() else None,
-        uuid if uuid.startswith("GPU-") else None,
+        int(free_mib) * 2**20 if _is_number(free_mib) else None,
+        uuid if _UUID.fullmatch(uuid) else None,
     )
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def _visible(gpus: list[Gpu], chosen: str | None) -> tuple[Gpu, ...]:
     """Those that `CUDA_VISIBLE_DEVICES` leaves, in its order; `nvidia-smi` does not look at it.
 
     Numbers count in the order of `nvidia-smi`. As in CUDA, what comes after an entry that names
-    nothing is not visible. Parts of a GPU (`MIG-...`) are not told apart: all GPUs are listed.
+    nothing is not visible, and nothing is where one GPU is named twice. Parts of a GPU (`MIG-...`)
+    are not told apart: all GPUs are listed, none with a name, so that who starts a program leaves
+    the variable as it is.
     """
-    if chosen is None or "MIG-" in chosen:
+    if chosen is None:
         return tuple(gpus)
+    if "MIG-" in chosen:
+        return tuple(replace(gpu, device=None) for gpu in gpus)
     found: list[Gpu] = []
     for entry in (part.strip() for part in chosen.split(",")):
         named = [gpu for gpu in gpus if entry.startswith("GPU-") and _is_named(gpu, entry)]
-        if entry.isdecimal() and int(entry) < len(gpus):
+        if _is_number(entry) and int(entry) < len(gpus):
             named = [gpus[int(entry)]]
         if len(named) != 1:
             break
+        if any(gpu is named[0] for gpu in found):
+            return ()
         found += named
     return tuple(found)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.hardware import Gpu, detect
+from tests.engines.trtllm.processes import wait_until_gone
 from tests.standins import GPUS, Standin
 
 
@@ -51,6 +52,8 @@ def test_what_the_driver_does_not_say_is_none(standin: Standin) -> None:
         ("-1", []),
         ("0,7,1", ["one"]),
         ("MIG-3", ["one", "two"]),
+        ("0,0", []),
+        ("²", []),
     ],
 )
 def test_only_visible_gpus_are_told(
@@ -62,7 +65,31 @@ def test_only_visible_gpus_are_told(
     assert [gpu.name for gpu in detect().gpus] == names
 
 
-@pytest.mark.parametrize("fault", ["exit 3", "echo nonsense", "echo a, b, c, d, e, f, g"])
+def test_parts_of_a_gpu_have_no_name_of_ours(
+    standin: Standin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever starts a program leaves the variable alone then: the whole GPU is not meant."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-3")
+    assert [gpu.device for gpu in detect().gpus] == [None, None]
+
+
+def test_a_driver_that_hangs_is_ended_with_what_it_started(
+    standin: Standin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("pipeline.hardware._QUERY_TIMEOUT_S", 0.3)
+    for script in ("sleep 1000 & wait", "sleep 1000 &"):
+        (standin.folder / "bin" / "nvidia-smi").write_text(f"#!/bin/sh\ncd {tmp_path}\n{script}\n")
+        assert detect().gpus == ()
+        assert wait_until_gone(tmp_path) == {}
+
+
+FAULTS = (
+    *("exit 3", "echo nonsense", "echo a, b, c, d, e, f, g"),
+    "printf '\\377\\200\\n'",
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_driver_that_does_not_answer_has_no_gpus(standin: Standin, fault: str) -> None:
     (standin.folder / "bin" / "nvidia-smi").write_text(f"#!/bin/sh\n{fault}\n")
     assert detect().gpus == ()

@@ -158,6 +158,14 @@ ABORTED = LogLine(
     "TensorRT-LLM 1.x `cpp/tensorrt_llm/common/attentionOp.cpp`: initialize is noexcept",
 )
 
+LOST_RANK = LogLine(
+    "lost-rank",
+    r"BrokenProcessPool: A process in the process pool was terminated abruptly",
+    "a process that built a rank has ended at once, without an exception",
+    "Python 3.12 `concurrent/futures/process.py`; TensorRT-LLM 1.x `commands/build.py`, "
+    "parallel_build",
+)
+
 BAD_TIMING_CACHE = LogLine(
     "timing-cache",
     r"assert cache is not None|\[TRT\] \[E\].*[Tt]iming [Cc]ache",

@@ -21,6 +21,9 @@ from pipeline.errors import VerificationError
 from pipeline.recipe.schema import EngineSettings
 from pipeline.trtllm.rules import Rule
 
+OURS = ("artifact.json", "attention.json", "engine.json", "timing.cache")
+"""Names that are written beside TensorRT-LLM's own, as well as all logs."""
+
 _RANK_FILE = re.compile(r"rank\d+\.engine")
 
 _ATTENTION = re.compile(r"transformer\.layers\.(\d+)\.attention\.dense\.weight")
@@ -54,12 +57,31 @@ def check_engine(
     rules: Sequence[Rule],
 ) -> CheckedEngine:
     """Hold an engine folder against what was asked. Raises VerificationError."""
+    check_entries(folder)
     rank_bytes = check_rank_files(folder, request)
     document = read_engine_config(folder)
     check_version(document, installed)
     not_written = check_options(document, request, rules, [f"log: {x}" for x in log.overrides])
     check_model(document, checkpoint.config, request)
     return CheckedEngine(document, rank_bytes, not_written)
+
+
+def check_entries(folder: Path) -> None:
+    """Raise VerificationError where an engine folder holds what cannot be part of an artifact."""
+    facts = [
+        f"`{path.relative_to(folder)}` is neither a file nor a folder"
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or not (path.is_file() or path.is_dir())
+    ]
+    facts += [
+        f"`{path.name}` is a name that trtllm-pack writes itself"
+        for path in sorted(folder.iterdir())
+        if path.name in OURS or path.suffix == ".log"
+    ]
+    if facts:
+        raise VerificationError(
+            "the build left what is no part of a TensorRT-LLM 1.2 engine", facts=facts
+        )
 
 
 def check_rank_files(folder: Path, request: BuildRequest) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pipeline.engines.engine import CONFIG_NAME
 from pipeline.engines.trtllm import timing_caches
 from pipeline.engines.trtllm.after_build import CheckedEngine, built_answer, check_engine
 from pipeline.engines.trtllm.environment import builder_environment
+from pipeline.engines.trtllm.failures import KILLED, how_ended
 from pipeline.engines.trtllm.follow import BuildLog
 from pipeline.engines.trtllm.memory import memory_plan
 from pipeline.engines.trtllm.preflight import (
@@ -96,8 +96,7 @@ def build_engine(
             installed=job.versions[PACKAGE],
             rules=rules,
         )
-        if job.stored_timings is not None and job.timings.is_file():
-            timing_caches.give_back(job.timings, job.stored_timings)
+        _keep_timings(job, progress)
         _move(job, out_dir)
         placeholders = {str(checkpoint.path): CHECKPOINT, str(job.timings): TIMINGS}
         logs = log.write_clean(out_dir, {**placeholders, str(work): "{work}"})
@@ -189,7 +188,10 @@ def _run(job: _Job, progress: Progress) -> BuildLog:
 
 
 def failure(code: int | None, log: BuildLog, timeout_s: float) -> PipelineError:
-    """What an unsuccessful end of `trtllm-build` means."""
+    """What an unsuccessful end of `trtllm-build` means.
+
+    Long, because it is a list: one cause after another, the surest first.
+    """
     facts = log.tail()
     if code is None:
         return ToolFailed(
@@ -210,7 +212,7 @@ def failure(code: int | None, log: BuildLog, timeout_s: float) -> PipelineError:
             facts=facts,
             hint="free some space, or name a store on a larger disk by `--store`",
         )
-    if code == -signal.SIGKILL:
+    if code in KILLED:
         return ResourceError(
             f"`{PROGRAM}` was killed, most likely for want of memory",
             facts=facts,
@@ -228,8 +230,23 @@ def failure(code: int | None, log: BuildLog, timeout_s: float) -> PipelineError:
             facts=[*log.aborts, *facts],
             hint="`trtllm-pack plan` says what is known of dtypes, head sizes and GPUs",
         )
-    died = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return ToolFailed(f"`{PROGRAM}` failed with {died}", facts=facts)
+    if log.has_lost_rank:
+        return ResourceError(
+            f"a rank's process of `{PROGRAM}` was killed, most likely for want of memory",
+            facts=facts,
+            hint="lower `engine.workers`, or build on a machine with more memory",
+        )
+    return ToolFailed(f"`{PROGRAM}` failed with {how_ended(code)}", facts=facts)
+
+
+def _keep_timings(job: _Job, progress: Progress) -> None:
+    """For later builds. The engine is whole: where they cannot be kept, later ones are slower."""
+    if job.stored_timings is None or not job.timings.is_file():
+        return
+    try:
+        timing_caches.give_back(job.timings, job.stored_timings)
+    except OSError as error:
+        progress.note(f"the kernel timings could not be kept for later builds: {error.strerror}")
 
 
 def _move(job: _Job, out_dir: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.artifact import Json
 from pipeline.checkpoint.strict_json import parse_object
-from pipeline.engines.trtllm.request import SPECULATIVE_MODES, BuildRequest
+from pipeline.engines.trtllm.request import LORA, SPECULATIVE_MODES, BuildRequest
 from pipeline.errors import VerificationError
 from pipeline.trtllm.options import options
 from pipeline.trtllm.rules import SURENESS, Rule
@@ -27,8 +27,6 @@ NOT_WRITTEN: Mapping[str, str] = {
     "workers": "it decides how many ranks are built at a time",
 }
 """Options that no engine's config.json has, and why nothing is lost by it."""
-
-_LORA = ("lora_ckpt_source", "lora_target_modules", "max_lora_rank")
 
 _ABSENT = object()
 
@@ -103,7 +101,7 @@ def check_options(
 def _unwritten(request: BuildRequest) -> dict[str, str]:
     found = {name: why for name, why in NOT_WRITTEN.items() if name in request.options}
     if request.options.get("lora_plugin") is None:
-        found |= {name: "there is no LoRA plugin" for name in _LORA if name in request.options}
+        found |= {name: "there is no LoRA plugin" for name in LORA if name in request.options}
     if request.options.get("logits_dtype") is None:
         found["logits_dtype"] = "it is the checkpoint's"
     return found
@@ -130,7 +128,7 @@ def _found(document: Mapping[str, Json], name: str) -> Json:
         return document["pretrained_config"].get(name, _ABSENT)
     if name == "fast_build":
         return build["plugin_config"].get("manage_weights", _ABSENT)
-    if name in _LORA:
+    if name in LORA:
         return (build.get("lora_config") or {}).get(name, _ABSENT)
     part = build["plugin_config"] if options()[name].part == "plugin" else build
     return part.get(name, _ABSENT)

@@ -18,8 +18,8 @@ from pipeline.errors import (
 SHOWN_LINES = 20
 """Lines of a worker's output that an error shows, from the end."""
 
-_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
-"""Exit codes of a program that was killed, and of a launcher whose program was."""
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
+"""Exit codes of a program that was killed, and of a shell or launcher whose program was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def worker_failure(code: int | None, lines: Sequence[str], timeout_s: float) -> 
 
     `lines` are what it and all that it started printed.
     """
-    facts = _without_frames(lines)[-SHOWN_LINES:]
+    facts = without_frames(lines)[-SHOWN_LINES:]
     if code is None:
         return ToolFailed(
             f"the engine gave no answer within {timeout_s:g} s",
@@ -143,17 +143,26 @@ def worker_failure(code: int | None, lines: Sequence[str], timeout_s: float) -> 
         if line is not None:
             shown = facts if line in facts else [line.strip(), *facts]
             return row.kind(row.message, facts=shown, hint=row.hint)
-    if code in _KILLED:
+    if code in KILLED:
         return ResourceError(
             "the engine's worker was killed, most likely for want of memory",
             facts=facts,
             hint="run on a machine with more memory, or raise the container's limit",
         )
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return ToolFailed(f"the engine's worker ended with {how} and no answer", facts=facts)
+    return ToolFailed(
+        f"the engine's worker ended with {how_ended(code)} and no answer", facts=facts
+    )
 
 
-def _without_frames(lines: Sequence[str]) -> list[str]:
+def how_ended(code: int) -> str:
+    """For example `exit code 3`, `signal SIGSEGV`; real-time signals have no names."""
+    if code >= 0:
+        return f"exit code {code}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"signal {names.get(-code, -code)}"
+
+
+def without_frames(lines: Sequence[str]) -> list[str]:
     """Without the stacks of Python's tracebacks: the exceptions they end with say what is wrong."""
     kept, in_stack = [], False
     for line in lines:

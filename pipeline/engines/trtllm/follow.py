@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from pipeline.engines.trtllm.failures import without_frames
 from pipeline.errors import VerificationError
 from pipeline.progress import Progress
 from pipeline.trtllm.log_lines import (
@@ -16,6 +17,7 @@ from pipeline.trtllm.log_lines import (
     ALL_BUILT,
     BAD_TIMING_CACHE,
     FALLBACKS,
+    LOST_RANK,
     OUT_OF_DISK,
     OUT_OF_MEMORY,
     OVERRIDES,
@@ -26,7 +28,10 @@ from pipeline.trtllm.log_lines import (
 )
 
 TAIL_LINES = 20
-"""Last lines of a failed build that its error shows."""
+"""Last lines of a failed build that its error shows, stacks of Python left out."""
+
+_LOOKED_AT_LINES = 400
+"""Where they are looked for: a stack through torch has a hundred lines."""
 
 KEPT_LINES = 50
 """Of each kind of line: a build of many layers repeats itself."""
@@ -62,7 +67,8 @@ class BuildLog:
     is_out_of_memory: bool = False
     is_out_of_disk: bool = False
     is_timing_cache_bad: bool = False
-    _tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    has_lost_rank: bool = False
+    _tail: deque[str] = field(default_factory=lambda: deque(maxlen=_LOOKED_AT_LINES))
     _files: dict[str, IO[str]] = field(default_factory=dict)
     _begun: int = 0
     _saved: int = 0
@@ -91,7 +97,7 @@ class BuildLog:
 
     def tail(self) -> list[str]:
         """The last lines, oldest first."""
-        return list(self._tail)
+        return without_frames(list(self._tail))[-TAIL_LINES:]
 
     def write_clean(self, out_dir: Path, placeholders: Mapping[str, str]) -> list[str]:
         """Write the logs without what differs from run to run; the names of the files.
@@ -139,6 +145,7 @@ class BuildLog:
         self.is_out_of_memory |= OUT_OF_MEMORY.is_in(line)
         self.is_out_of_disk |= OUT_OF_DISK.is_in(line)
         self.is_timing_cache_bad |= BAD_TIMING_CACHE.is_in(line)
+        self.has_lost_rank |= LOST_RANK.is_in(line)
 
 
 def _without_paths(line: str, placeholders: Mapping[str, str]) -> str:

@@ -19,7 +19,7 @@ from pipeline.artifact import Json
 from pipeline.engines.attention_proof import not_observed
 from pipeline.engines.generation import Generation, OnToken, Sampling
 from pipeline.engines.generator import GenerationRequest
-from pipeline.engines.trtllm.answers import read_generation
+from pipeline.engines.trtllm.answers import check_whole, read_events, read_generation
 from pipeline.engines.trtllm.arguments import (
     EngineFacts,
     kv_cache_arguments,
@@ -105,6 +105,7 @@ class TrtllmGenerator:
         with tempfile.TemporaryDirectory(prefix="trtllm-pack-") as name:
             folder = Path(name)
             events = self._run(folder, requests, trace)
+            check_whole(events, len(requests), is_traced=trace is not None)
             found = [
                 read_generation(index, request, events, folder, on_token)
                 for index, request in enumerate(requests)
@@ -193,9 +194,9 @@ class TrtllmGenerator:
             folder,
             timeout_s=self._timeout_s,
             on_line=lambda _stream, line: output.append(line),
+            is_temporary=True,
         )
-        lines = events.read_text(encoding="utf-8").splitlines() if events.is_file() else []
-        found: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        found = read_events(events)
         if not found or found[-1]["event"] != "done":
             raise worker_failure(ended.code, output, self._timeout_s)
         return found

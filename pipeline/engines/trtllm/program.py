@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pipeline.errors import MachineError, ToolFailed
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 """Run as a file: it needs nothing of this package, and starts at once."""
@@ -25,6 +30,10 @@ STOP_TIMEOUT_S = 20.0
 """What a supervisor gets to end its processes before it is killed itself."""
 
 _CHUNK_BYTES = 1 << 16
+
+LONGEST_LINE_BYTES = 1 << 20
+"""What has no end by then is passed on as a line: it would be held, and looked through, as a whole
+with every chunk."""
 
 _LOOK_S = 0.5
 """How often a silent program's supervisor is looked at."""
@@ -47,41 +56,67 @@ def run_supervised(
     *,
     timeout_s: float,
     on_line: OnLine,
+    is_temporary: bool = False,
 ) -> Ended:
     """Run a program in the folder `work`, under a supervisor in a session of its own.
 
+    `is_temporary`: no later run finds `work`, so that it goes with this process if that is killed.
     Every line that it or its children write goes to `on_line`, in the order of arrival. Whatever
     ends this call, an exception of `on_line` or the death of this process included, ends all of
-    them, wherever they have gone.
+    them, wherever they have gone. Raises MachineError where the program cannot be started,
+    ToolFailed where its supervisor was stopped by somebody else.
     """
     job = work / "job.json"
-    ended = work / "ended.json"
+    # Short paths: sockets of MPI and of Python's workers lie in TMPDIR (at most 107 bytes).
+    scratch = Path(tempfile.gettempdir(), f"trtllm-pack-{uuid.uuid4().hex[:8]}").absolute()
+    # A pipe, not a file: it has room when the disk is full.
+    reads, writes = os.pipe()
     document = {
         "argv": list(argv),
         "cwd": str(work),
-        "ended": str(ended),
+        "ended": writes,
         "environment": {**environment, MARKER: str(work)},
+        "is_temporary": is_temporary,
         "parent": os.getpid(),
+        "scratch": str(scratch),
         "timeout_s": timeout_s,
     }
-    job.write_text(json.dumps(document, sort_keys=True), encoding="utf-8")
-    process = subprocess.Popen(
-        supervisor_command(job),
-        cwd=work,
-        env={name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        _read_lines(process, work, on_line)
-        process.wait()
-    finally:
-        _stop(process, work)
-    if not ended.exists():
-        return Ended(-signal.SIGKILL)  # the supervisor itself was killed
-    return Ended(json.loads(ended.read_bytes())["code"])
+    with os.fdopen(reads, "rb") as ended:
+        try:
+            job.write_text(json.dumps(document, sort_keys=True), encoding="utf-8")
+            process = subprocess.Popen(
+                supervisor_command(job),
+                cwd=work,
+                env={"PATH": os.environ.get("PATH", os.defpath)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                pass_fds=(writes,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(writes)
+        try:
+            _read_lines(process, work, on_line)
+            process.wait()
+        finally:
+            _stop(process, work, scratch)
+        told = ended.read()
+    return _ended(argv[0], process.returncode, json.loads(told) if told else None)
+
+
+def _ended(program: str, code: int, told: dict[str, Any] | None) -> Ended:
+    """What the supervisor told, or what its own end means."""
+    if told is None and code < 0:
+        return Ended(code)  # by a signal that it does not take: SIGKILL, say
+    if told is None:
+        raise ToolFailed(f"`{program}` was stopped by another process, with its supervisor")
+    if "refused" in told:
+        raise MachineError(
+            f"`{program}` could not be started: {told['refused']}",
+            hint="see whether this file is a program of this machine, and its interpreter exists",
+        )
+    return Ended(told["code"])
 
 
 def supervisor_command(job: Path) -> list[str]:
@@ -124,10 +159,12 @@ def _split(data: bytes, *, is_last: bool) -> list[bytes]:
     *lines, rest = data.replace(b"\r", b"\n").split(b"\n")
     if is_last:
         lines, rest = [*lines, rest], b""
+    if len(rest) > LONGEST_LINE_BYTES:
+        lines, rest = [*lines, rest], b""
     return [*(line for line in lines if line.strip()), rest]
 
 
-def _stop(process: subprocess.Popen[bytes], work: Path) -> None:
+def _stop(process: subprocess.Popen[bytes], work: Path, scratch: Path) -> None:
     """Have the supervisor end all; where it cannot any more, end by name what is left."""
     with suppress(ProcessLookupError):
         process.terminate()
@@ -142,6 +179,7 @@ def _stop(process: subprocess.Popen[bytes], work: Path) -> None:
                 stream.close()
     if process.returncode < 0:
         _kill_left(process.pid, work)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _kill_left(session: int, work: Path) -> None:

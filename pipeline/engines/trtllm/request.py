@@ -24,6 +24,10 @@ SPECULATIVE_MODES: Mapping[str | None, int] = {
 """SpeculativeDecodingMode is an IntFlag, and JSON has its number (TensorRT-LLM 1.x
 `models/modeling_utils.py`)."""
 
+LORA = ("lora_ckpt_source", "max_lora_rank", "lora_target_modules")
+"""Options of the command line that become BuildConfig's `lora_config` where there is a LoRA plugin;
+else its default stands (TensorRT-LLM 1.2 `commands/build.py`, `build_model`; `lora_helper.py`)."""
+
 SET_ELSEWHERE = ("checkpoint_dir", "output_dir", "input_timing_cache", "output_timing_cache")
 """Paths, which `BuildRequest.argv` takes."""
 
@@ -69,8 +73,12 @@ class BuildRequest:
             if part != "command":
                 parts[part][name] = value
         mode = parts["build"].get("speculative_decoding_mode")
-        numbers = {"speculative_decoding_mode": SPECULATIVE_MODES[mode]}
-        return {**parts["build"], **numbers, "plugin_config": parts["plugin"]}
+        found = {**parts["build"], "speculative_decoding_mode": SPECULATIVE_MODES[mode]}
+        if self.options.get("lora_plugin") is not None:
+            found["lora_config"] = {n: self.options[n] for n in LORA if n in self.options}
+        if self.options.get("fast_build"):
+            parts["plugin"]["manage_weights"] = True
+        return {**found, "plugin_config": parts["plugin"]}
 
 
 def build_request(settings: EngineSettings, config: Mapping[str, Json]) -> BuildRequest:

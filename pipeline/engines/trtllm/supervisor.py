@@ -11,10 +11,10 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -34,37 +34,36 @@ def main(job_path: str) -> int:
     job: dict[str, Any] = json.loads(Path(job_path).read_bytes())
     for number in _STOPPING:
         signal.signal(number, _stop)
-    ended: dict[str, Any] | None = None
+    scratch: str = job["scratch"]
     try:
         _tie_to(job["parent"])
-        # Short paths: sockets of MPI and of Python's workers lie in TMPDIR (at most 107 bytes).
-        with tempfile.TemporaryDirectory(prefix="trtllm-pack-") as scratch:
-            try:
-                ended = _run(job, scratch)
-            finally:
-                _end_all()
+        ended = _run(job, scratch)
     except Stopped:
         return 1
     finally:
         _end_all()
-    target = Path(job["ended"])
-    partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(ended), encoding="utf-8")
-    partial.rename(target)
+        shutil.rmtree(scratch, ignore_errors=True)
+        if job["is_temporary"] and os.getppid() != job["parent"]:
+            shutil.rmtree(job["cwd"], ignore_errors=True)
+    os.write(job["ended"], json.dumps(ended).encode())
     return 0
 
 
 def _run(job: dict[str, Any], scratch: str) -> dict[str, Any]:
     """Start the program and wait. Its stdout and stderr are this process's own."""
     me = os.getpid()
-    process = subprocess.Popen(
-        job["argv"],
-        cwd=job["cwd"],
-        env={**job["environment"], "HOME": scratch, "TMPDIR": scratch},
-        stdin=subprocess.DEVNULL,
-        # One thread runs here, so it is safe. If this process is killed, the program ends too.
-        preexec_fn=lambda: _die_with(me),  # noqa: PLW1509
-    )
+    try:
+        os.mkdir(scratch, mode=0o700)  # noqa: PTH102 - nobody else's, or an error
+        process = subprocess.Popen(
+            job["argv"],
+            cwd=job["cwd"],
+            env={**job["environment"], "HOME": scratch, "TMPDIR": scratch},
+            stdin=subprocess.DEVNULL,
+            # One thread runs here, so it is safe. If this process is killed, the program ends too.
+            preexec_fn=lambda: _die_with(me),  # noqa: PLW1509
+        )
+    except (OSError, ValueError) as error:  # no such interpreter; a NUL in an argument
+        return {"refused": str(error)}
     try:
         code = process.wait(timeout=job["timeout_s"])
     except subprocess.TimeoutExpired:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.hardware import Gpu
@@ -26,21 +28,26 @@ def cache_path(cache_dir: Path, gpu: Gpu, versions: Mapping[str, str]) -> Path:
 
 
 def take(stored: Path, target: Path) -> bool:
-    """Copy the stored timings to `target`; whether there were any. A damaged file is deleted."""
+    """Copy the stored timings to `target`; whether there were any. What is damaged is deleted."""
     try:
-        data = stored.read_bytes()
+        # A FIFO, say, would be waited for.
+        data = stored.read_bytes() if stored.is_file() else b""
     except OSError:
         return False
     content, digest = data[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
     if not content or _digest(content) != digest:
-        drop(stored)
+        with suppress(OSError):  # it is not used, whether it can be deleted or not
+            drop(stored)
         return False
     target.write_bytes(content)
     return True
 
 
 def give_back(source: Path, stored: Path) -> None:
-    """Replace the stored timings by those of a finished build, at once or not at all."""
+    """Replace the stored timings by those of a finished build, at once or not at all.
+
+    Raises OSError where they cannot be kept.
+    """
     content = source.read_bytes()
     stored.parent.mkdir(parents=True, exist_ok=True)
     partial = stored.with_name(f".{stored.name}-{uuid.uuid4().hex[:8]}")
@@ -52,8 +59,11 @@ def give_back(source: Path, stored: Path) -> None:
 
 
 def drop(stored: Path) -> None:
-    """Forget timings that cannot be read."""
-    stored.unlink(missing_ok=True)
+    """Forget timings that cannot be read, whatever is there in their place."""
+    if stored.is_dir() and not stored.is_symlink():
+        shutil.rmtree(stored)
+    else:
+        stored.unlink(missing_ok=True)
 
 
 def _digest(content: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
 from pipeline.engines.attention_proof import check_proof, not_observed, proof, read_proof
-from pipeline.engines.trtllm.after_build import attention_layers, built_answer
+from pipeline.engines.trtllm.after_build import attention_layers, built_answer, check_entries
 from pipeline.engines.trtllm.request import build_request
 from pipeline.errors import VerificationError
 from tests.engines.trtllm.building import build, checkpoint, settings
@@ -155,6 +156,33 @@ def test_in_a_whole_build_a_fallback_stops_it_at_once(
     assert read_proof(tmp_path / "free")["built"]["fallbacks"] == [
         f"[TensorRT-LLM][WARNING] {text}"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "fact"),
+    [
+        ("engine.json", "`engine.json` is a name that trtllm-pack writes itself"),
+        ("rank0.log", "`rank0.log` is a name that trtllm-pack writes itself"),
+        ("lora/pipe", "`lora/pipe` is neither a file nor a folder"),
+        ("lora/link", "`lora/link` is neither a file nor a folder"),
+    ],
+)
+def test_what_cannot_be_published_is_no_part_of_an_engine(
+    tmp_path: Path, name: str, fact: str
+) -> None:
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora" / "0.nemo").touch()
+    check_entries(tmp_path)
+    path = tmp_path / name
+    if path.name == "pipe":
+        os.mkfifo(path)
+    elif path.name == "link":
+        path.symlink_to("0.nemo")
+    else:
+        path.touch()
+    with pytest.raises(VerificationError) as caught:
+        check_entries(tmp_path)
+    assert caught.value.facts == (fact,)
 
 
 @pytest.mark.parametrize(

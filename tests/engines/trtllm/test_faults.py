@@ -101,6 +101,19 @@ def test_there_are_faults_and_no_text_without_one() -> None:
     assert sorted(stored) == FAULTS
 
 
+def test_limits_that_are_not_given_follow_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_source(tmp_path / "checkpoint", "gpt2", 64, n_positions=256)
+    recipe = "name: short\nsource: {path: checkpoint}\ncheckpoint: {dtype: float16}\n"
+    (tmp_path / "short.yaml").write_text(recipe)
+    plan, store = resolved(tmp_path / "short.yaml", USUAL, monkeypatch)
+    assert (plan.recipe.engine.max_input_len, plan.recipe.engine.max_seq_len) == (128, 256)
+    assert not [problem for problem in plan.problems if "max_seq_len" in problem.message]
+    text = plan_text(plan_document(plan, preview(plan, store, "package"), [], store), [])
+    assert "input 128, sequence 256 tokens" in text
+
+
 def test_an_option_without_effect_is_told_by_the_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ WEIGHTS_TOLD = """\
   build: with tp 1 x pp 1, a rank needs 2063.1 GB of GPU memory, but `NVIDIA GH200 144G HBM3e`, \
 the largest known GPU of `sm90`, has 153.2 GB
     weights              2060.6 GB  all tensors of the rank file; a tied head once where it is on \
-the embedding's rank
+the embedding's rank (read in a source state of the 1.x line)
     hint: set `checkpoint.tp_size: 8` and `checkpoint.pp_size: 2`"""
 
 CACHE = "engine: {targets: [sm80], max_batch_size: 64, max_input_len: 8192, max_seq_len: 32768}"
@@ -28,7 +28,7 @@ CACHE_TOLD = """\
   build: with tp 2 x pp 1, a rank needs 456.4 GB of GPU memory, but `NVIDIA A100 80GB PCIe`, \
 the largest known GPU of `sm80`, has 85.1 GB
     KV cache              343.6 GB  bytes per token x max_batch_size x max_beam_width x \
-max_seq_len, in whole pages of tokens_per_block
+max_seq_len, in whole pages of tokens_per_block (read in a source state of the 1.2 line)
     hint: lower `engine.max_batch_size` to 1, or set `checkpoint.tp_size: 4` and \
 `checkpoint.pp_size: 3`"""
 
@@ -44,7 +44,7 @@ LOGITS_TOLD = """\
 has 23.4 GB
     runtime buffers        25.2 GB  2 x pp_size x (logits of every sequence over the whole \
 vocabulary + 4 bytes for each of their tokens), + logits that are kept, hidden states between pp \
-ranks, prompt table
+ranks, prompt table (inferred, not read)
     hint: lower `engine.max_batch_size` to 1, or lower `engine.max_seq_len` to 2023, or lower \
 `engine.max_num_tokens` to 11350, or use a `NVIDIA H100 PCIe` (`sm90`)"""
 
@@ -61,7 +61,8 @@ UNFUSED_TOLD = """\
   build: with tp 1 x pp 1, a rank needs 75.4 GB of GPU memory, but `NVIDIA L4`, in this machine, \
 has 23.4 GB
     attention workspace    52.2 GB  unfused: batch x beams x heads of the rank x max_input_len \
-squared x (bytes + 4), + Q, K, V, mask and output
+squared x (bytes + 4), + Q, K, V, mask and output (read in a source state of the \
+1.2 line)
     hint: set `engine.attention.context_fmha: true`, or set `checkpoint.tp_size: 4`, or use a \
 `NVIDIA H100 PCIe` (`sm90`)"""
 

@@ -16,6 +16,7 @@ import pytest
 from pipeline.engines.trtllm import program
 from pipeline.engines.trtllm.program import Ended, run_supervised
 from pipeline.engines.trtllm.supervisor import descendants
+from pipeline.errors import MachineError
 from tests.command import ROOT
 from tests.engines.trtllm.processes import belonging, wait_until_gone
 
@@ -55,6 +56,27 @@ def test_every_line_comes_with_its_stream(tmp_path: Path) -> None:
     assert ended == Ended(0)
     assert [line for stream, line in lines if stream == "stdout"] == ["one", "a", "b"]
     assert [line for stream, line in lines if stream == "stderr"] == ["two", "\ufffd end"]
+
+
+@pytest.mark.parametrize("text", ["#!/no/such/python\n", "\x7fELF nonsense"])
+def test_a_program_that_cannot_be_started_is_the_machines_fault(tmp_path: Path, text: str) -> None:
+    program_path = tmp_path / "program"
+    program_path.write_text(text)
+    program_path.chmod(0o755)
+    for argv in ([str(program_path)], ["/bin/sh", "-c", "a \0 b"]):
+        with pytest.raises(MachineError, match="could not be started"):
+            run_supervised(argv, {}, tmp_path, timeout_s=60, on_line=lambda *_: None)
+
+
+def test_a_line_without_an_end_is_passed_on_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "LONGEST_LINE_BYTES", 1 << 17)
+    ended, lines = run(tmp_path, "head -c 1000000 /dev/zero | tr '\\0' x; printf 'yz\\nend'")
+    assert ended == Ended(0)
+    assert "".join(line for _, line in lines) == "x" * 1_000_000 + "yz" + "end"
+    assert len(lines) > 5
+    assert lines[-1] == ("stdout", "end")
 
 
 def test_long_output_is_whole(tmp_path: Path) -> None:
@@ -104,7 +126,13 @@ def test_an_exception_of_the_reader_ends_all(tmp_path: Path) -> None:
     assert belonging(tmp_path) == {}
 
 
-def test_the_death_of_the_supervisor_itself_ends_all(tmp_path: Path) -> None:
+def test_the_death_of_the_supervisor_itself_ends_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+
     def kill(_stream: str, _line: str) -> None:
         for pid, command in belonging(tmp_path).items():
             if str(program.SUPERVISOR) in command:
@@ -119,6 +147,7 @@ def test_the_death_of_the_supervisor_itself_ends_all(tmp_path: Path) -> None:
     )
     assert ended == Ended(-signal.SIGKILL)
     assert wait_until_gone(tmp_path) == {}
+    assert list(scratch.iterdir()) == []
 
 
 PARENT = """
@@ -163,3 +192,26 @@ def test_descendants_are_found_at_any_depth() -> None:
         assert {process.pid, *descendants(process.pid)} <= set(found)
         assert len(descendants(process.pid)) >= 2
         os.killpg(process.pid, signal.SIGKILL)
+
+
+TEMPORARY = PARENT.replace("timeout_s=60,", "timeout_s=60, is_temporary=True,")
+
+
+@pytest.mark.parametrize(("parent", "is_left"), [(PARENT, True), (TEMPORARY, False)])
+def test_a_temporary_work_folder_goes_with_a_killed_parent(
+    tmp_path: Path, parent: str, is_left: bool
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    script = f"touch {work}/begun; sleep 1000"
+    with subprocess.Popen(
+        [sys.executable, "-c", parent, str(work), "/bin/sh", "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+    ) as process:
+        while not (work / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+    assert wait_until_gone(tmp_path) == {}
+    assert work.exists() == is_left

@@ -196,6 +196,10 @@ def log_of(folder: Path, *lines: str) -> BuildLog:
     return log
 
 
+LOST = (
+    "concurrent.futures.process.BrokenProcessPool: A process in the process pool was terminated "
+    "abruptly while the future was running or pending."
+)
 ABORT = "  what():  [TensorRT-LLM][ERROR] Assertion failed: Head size 20 is not supported by MMHA."
 
 
@@ -208,6 +212,9 @@ ABORT = "  what():  [TensorRT-LLM][ERROR] Assertion failed: Head size 20 is not 
         (-9, "", ResourceError, "most likely for want of memory"),
         (-6, ABORT, ToolFailed, "the attention plugin of TensorRT-LLM refuses"),
         (-6, "double free", ToolFailed, "signal SIGABRT"),
+        (-40, "", ToolFailed, "failed with signal 40"),
+        (137, "", ResourceError, "most likely for want of memory"),
+        (1, LOST, ResourceError, "a rank's process of `trtllm-build` was killed"),
         (2, "error: unrecognized arguments: --x", ToolFailed, "does not know its command line"),
         (None, "", ToolFailed, "had not finished after 9 s"),
     ],
@@ -271,3 +278,9 @@ def test_the_builder_gets_no_secret_and_no_launcher(
         "PATH": "a",
         "OMPI_MCA_x": "c",
     }
+
+
+def test_a_traceback_is_shown_by_its_end(tmp_path: Path) -> None:
+    stack = ["Traceback (most recent call last):", *['  File "x.py", line 1, in f'] * 300]
+    log = log_of(tmp_path / "log", "before", *stack, "RuntimeError: it", "after")
+    assert log.tail() == ["before", "RuntimeError: it", "after"]

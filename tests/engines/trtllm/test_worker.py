@@ -168,7 +168,7 @@ def test_two_ranks_are_watched_from_outside(machine: Standin, tmp_path: Path) ->
     [
         ({"fail": "[TRT] [E] CUDA out of memory. Tried 2 GiB"}, ResourceError, "out of memory"),
         ({"missing": True}, MachineError, "a library that TensorRT-LLM needs"),
-        ({"abort": "Assertion failed: something new"}, ToolFailed, "signal 6 and no answer"),
+        ({"abort": "Assertion failed: something new"}, ToolFailed, "signal SIGABRT and no answer"),
         ({"kill": True}, ResourceError, "want of memory"),
         ({"finish": "timeout"}, ToolFailed, "it ended by `timeout`"),
     ],

@@ -13,6 +13,9 @@ from pipeline.errors import Problem, ResourceError
 from pipeline.hardware import Gpu, Hardware
 from pipeline.recipe.schema import EngineSettings
 from pipeline.trtllm.gpus import KnownGpu, find_gpu, largest_of
+from pipeline.trtllm.rules import SURENESS
+
+_RULE = "rule of this project: a rank fits on its GPU; where the terms are from: `docs/memory.md`"
 
 
 def memory_problems(
@@ -53,7 +56,8 @@ def _problem(plan: MemoryPlan, gpu: Gpu | KnownGpu, where: str, hint: str) -> Pr
     of = f" of pp rank {rank.pp_rank}" if sizes.pp_size > 1 else ""
     width = max(len(term.name) for term in rank.terms)
     facts = [
-        f"{term.name.ljust(width)}  {told_bytes(term.num_bytes).rjust(9)}  {term.formula}"
+        f"{term.name.ljust(width)}  {told_bytes(term.num_bytes).rjust(9)}  {term.formula} "
+        f"({SURENESS[term.sure]})"
         for term in sorted(rank.terms, key=lambda term: -term.num_bytes)
     ]
     return Problem(
@@ -63,7 +67,7 @@ def _problem(plan: MemoryPlan, gpu: Gpu | KnownGpu, where: str, hint: str) -> Pr
         f"{told_bytes(usable_bytes(gpu))}",
         hint=hint,
         kind=ResourceError,
-        facts=(*facts, f"KV cache of one token: {rank.kv_bytes_per_token} bytes"),
+        facts=(*facts, f"KV cache of one token: {rank.kv_bytes_per_token} bytes", _RULE),
     )
 
 
