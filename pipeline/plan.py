@@ -15,6 +15,7 @@ from pipeline.engines.reference import reference_problems
 from pipeline.errors import MachineError, PipelineError, PlanRefused, Problem
 from pipeline.families import Family, find_family
 from pipeline.hardware import Hardware
+from pipeline.recipe.fitted_limits import fit_limits
 from pipeline.recipe.load import LoadedRecipe
 from pipeline.recipe.schema import Checkpoint, Recipe
 from pipeline.sources import HubSource, LocalSource, open_source
@@ -30,6 +31,14 @@ INTERPRETER_BYTES = 100 << 20
 
 SMOKE_MEMORY_BYTES = 700 << 20
 """The tokenizer's and the runtime's own, beside the weights."""
+
+_WINDOW_SOURCE = (
+    "TensorRT-LLM `runtime/generation.py`: the window is an option of each run, "
+    "`max_attention_window_size`, and the whole sequence without it (read at 1.3.0rc3, soon after "
+    "1.2)"
+)
+
+_CACHE_SOURCE = "TensorRT-LLM `gptAttentionPlugin.cpp` (read at 1.3.0rc3, soon after 1.2)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +111,13 @@ def resolve(
         )
     except PipelineError as error:
         raise PlanRefused([Problem.of("convert", error), *unavailable]) from None
+    window = family.attention_window(checkpoint.config)
+    recipe = fit_limits(recipe, conversion.config, window)
     reason = engine.why_not_runnable(recipe.engine, hardware, num_ranks=parallelism.world_size)
     problems = [
         *unavailable,
         *engine.problems(conversion.config, recipe.engine, hardware),
-        *_window_problems(family, checkpoint, recipe),
+        *_window_problems(window, recipe),
         *_tokenizer_problems(source),
         *_smoke_problems(recipe, reason),
         *reference_problems(conversion.config, recipe.engine, recipe.smoke.compare, reason),
@@ -165,9 +176,8 @@ def _unavailable(engine: Engine) -> list[Problem]:
     ]
 
 
-def _window_problems(family: Family, checkpoint: SourceCheckpoint, recipe: Recipe) -> list[Problem]:
+def _window_problems(window: int | None, recipe: Recipe) -> list[Problem]:
     """Sliding-window attention equals full attention only up to the window."""
-    window = family.attention_window(checkpoint.config)
     if window is None or recipe.engine.max_seq_len <= window:
         return []
     return [
@@ -176,6 +186,7 @@ def _window_problems(family: Family, checkpoint: SourceCheckpoint, recipe: Recip
             f"`engine.max_seq_len` is {recipe.engine.max_seq_len}, but the model attends to a "
             f"sliding window of {window} tokens, which engines do not apply",
             hint=f"set `engine.max_seq_len: {window}` or less",
+            facts=(_WINDOW_SOURCE,) if recipe.engine.backend == "trtllm" else (),
         )
     ]
 
@@ -216,6 +227,16 @@ def _smoke_problems(recipe: Recipe, reason: str | None) -> list[Problem]:
         )
     for number, prompt in enumerate(recipe.smoke.prompts):
         wanted = prompt.max_new_tokens or recipe.smoke.max_new_tokens
+        if wanted > 1 and recipe.engine.kv_cache_type == "disabled":
+            problems.append(
+                Problem(
+                    "smoke",
+                    f"`smoke.prompts[{number}]` asks for {wanted} new tokens, but with "
+                    "`engine.kv_cache_type: disabled` an engine generates one",
+                    hint="remove `kv_cache_type`, for `paged`, or set `smoke.max_new_tokens: 1`",
+                    facts=(_CACHE_SOURCE,),
+                )
+            )
         if wanted >= recipe.engine.max_seq_len:
             problems.append(
                 Problem(

@@ -95,7 +95,7 @@ def read_config(config: Mapping[str, Json]) -> DecoderConfig:
 
     Raises RecipeError with every key that the decoder graph cannot honour.
     """
-    faults = [*_unknown_keys(config), *_unsupported_values(config)]
+    faults = _faults(config)
     if faults:
         raise RecipeError(
             "the decoder graph cannot express this checkpoint",
@@ -128,6 +128,14 @@ def read_config(config: Mapping[str, Json]) -> DecoderConfig:
     )
 
 
+def _faults(config: Mapping[str, Json]) -> list[str]:
+    """All that is wrong; of another architecture that alone, since its keys are others too."""
+    architecture = config.get("architecture")
+    if architecture is not None and architecture not in ARCHITECTURES:
+        return [f"`architecture` is `{architecture}`; supported: {_spell(ARCHITECTURES)}"]
+    return [*_unknown_keys(config), *_unsupported_values(config)]
+
+
 def _unknown_keys(config: Mapping[str, Json]) -> list[str]:
     known = (*_USED, *_INERT, *_NEUTRAL)
     faults = []
@@ -142,7 +150,6 @@ def _unknown_keys(config: Mapping[str, Json]) -> list[str]:
 
 def _unsupported_values(config: Mapping[str, Json]) -> list[str]:
     limits: dict[str, tuple[Json, ...]] = {
-        "architecture": ARCHITECTURES,
         "dtype": DTYPES,
         "hidden_act": ACTIVATIONS,
         **_NEUTRAL,

@@ -55,7 +55,7 @@ def default_num_tokens(settings: EngineSettings) -> int:
 def is_refused(finding: Finding, *, require_fused: bool) -> bool:
     """Whether a broken rule stops a build: one that is only ignored is told instead."""
     effect = finding.rule.effect
-    return effect in ("refused", "changed") or (effect == "unfused" and require_fused)
+    return effect in ("refused", "changed", "unmet") or (effect == "unfused" and require_fused)
 
 
 def refused_options(engine: Mapping[str, Any]) -> list[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.artifact import Json
-from pipeline.trtllm.left_out import DECIDED, GONE
+from pipeline.trtllm.left_out import DECIDED, GONE, GONE_SOURCE
 from pipeline.trtllm.options import options
 
 RENAMED_KEYS = {
@@ -92,7 +92,7 @@ SECRET_KEYS = ("token", "hf_token", "api_key", "password", "secret")
 """Keys whose value is not to be shown in a message."""
 
 EXPLAINED_KEYS = {
-    **GONE,
+    **{name: f"{told} ({GONE_SOURCE})" for name, told in GONE.items()},
     **DECIDED,
     "beam_width": "set `engine.max_beam_width`, the largest number of beams",
     "world_size": "it follows from the sizes of `checkpoint`: leave it out",

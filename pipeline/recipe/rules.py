@@ -80,15 +80,16 @@ def check_attention(context_fmha: bool, require_fused: bool) -> None:
         )
 
 
-def check_lengths(max_input_len: int, max_seq_len: int) -> None:
+def check_lengths(max_input_len: int, max_seq_len: int, backend: str) -> None:
     """A prompt of the greatest length must leave room for at least one generated token."""
     if max_input_len >= max_seq_len:
+        source = " (TensorRT-LLM `builder.py` would clip the prompt)" if backend == "trtllm" else ""
         raise broken_rule(
             f"`engine.max_input_len` is {max_input_len}, but `engine.max_seq_len`, prompt plus "
             f"output, is {max_seq_len}",
             ("max_input_len",),
             ("max_seq_len",),
-            hint="make `max_seq_len` the larger one, by the number of tokens to generate",
+            hint="make `max_seq_len` the larger one, by the number of tokens to generate" + source,
         )
 
 

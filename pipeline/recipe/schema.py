@@ -121,8 +121,15 @@ class EngineSettings(BuildOptions):
         "trtllm", description="Engine backend; never guessed from the machine"
     )
     max_batch_size: PositiveInt = Field(8, description="Largest number of sequences in a batch")
-    max_input_len: PositiveInt = Field(1024, description="Longest prompt, in tokens")
-    max_seq_len: PositiveInt = Field(2048, description="Longest prompt plus output, in tokens")
+    max_input_len: PositiveInt = Field(
+        1024,
+        description="Longest prompt, in tokens. Left out, at most half of a shorter `max_seq_len`",
+    )
+    max_seq_len: PositiveInt = Field(
+        2048,
+        description="Longest prompt plus output, in tokens. Left out, no more than the model's "
+        "positions and attention window",
+    )
     attention: Attention = Field(
         Attention(), description="How attention is computed, and what must be proved about it"
     )
@@ -133,9 +140,20 @@ class EngineSettings(BuildOptions):
         description="GPU architectures that the engine must run on, e.g. `sm89`",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _shorten_input(cls, given: Any) -> Any:
+        """The default of `max_input_len` makes room for output in a short `max_seq_len`."""
+        if not isinstance(given, dict) or "max_input_len" in given:
+            return given
+        seq_len = given.get("max_seq_len")
+        if type(seq_len) is not int or not 1 < seq_len <= cls.model_fields["max_input_len"].default:
+            return given
+        return {**given, "max_input_len": seq_len // 2}
+
     @model_validator(mode="after")
     def _check(self) -> EngineSettings:
-        rules.check_lengths(self.max_input_len, self.max_seq_len)
+        rules.check_lengths(self.max_input_len, self.max_seq_len, self.backend)
         if self.backend != "trtllm":
             fields = type(self).model_fields
             given = [key for key in fields if getattr(self, key) != fields[key].default]

@@ -24,7 +24,9 @@ def unknown_key(path: KeyPath, layers: Sequence[Layer]) -> Mistake:
     in_file = not section and written is not None and written[0].kind == "file"
     keys = [*sections()[section].model_fields, *(FILE_KEYS if in_file else ())]
     where = f" in `{dotted(path[:-1])}`" if section else ""
-    hint = f"{_suggest(section, key, keys)}{_list(section, keys)}"
+    hint = _suggest(section, key, keys)
+    if key in FILE_KEYS or key not in EXPLAINED_KEYS:
+        hint += _list(section, keys)
     mark, message = mark_key(layers, path), f"unknown key `{key}`{where}"
     return Mistake(mark, message, hint, is_secret=key in SECRET_KEYS)
 
@@ -34,7 +36,7 @@ def _suggest(section: SectionPath, key: str, keys: Sequence[str]) -> str:
     if key in FILE_KEYS:
         return f"`{key}` stands at the top of a recipe file and nowhere else; "
     if key in EXPLAINED_KEYS:
-        return f"{EXPLAINED_KEYS[key]}; "
+        return EXPLAINED_KEYS[key]
     elsewhere = [(*path, key) for path, model in sections().items() if key in model.model_fields]
     if not elsewhere and key in RENAMED_KEYS:
         elsewhere = [tuple(RENAMED_KEYS[key].split("."))]

@@ -51,8 +51,13 @@ def validate_layers(layers: Sequence[Layer]) -> tuple[Recipe | None, list[Mistak
 def _option_mistakes(
     document: Mapping[str, Plain], removed: AbstractSet[KeyPath], layers: Sequence[Layer]
 ) -> list[Mistake]:
-    """Options that TensorRT-LLM does not combine; a rule about a wrong key is passed by."""
-    engine = document.get("engine")
+    """Options that TensorRT-LLM does not combine; a rule about a wrong key is passed by.
+
+    A package without an engine is no concern of theirs.
+    """
+    engine, package = document.get("engine"), document.get("package")
+    if isinstance(package, dict) and package.get("kind") == "pytorch":
+        return []
     try:
         findings = refused_options(engine if isinstance(engine, dict) else {})
     except ValidationError:

@@ -8,14 +8,22 @@ from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Any, get_args
 
+from pipeline.recipe.build_options import BuildOptions
 from pipeline.recipe.known_names import KNOWN_VALUES, PATTERNS, SHORTHANDS
 from pipeline.recipe.layers import Layer, find_written, mark_value
 from pipeline.recipe.mistakes import Mistake
 from pipeline.recipe.nodes import BrokenNode, KeyPath, ListNode, MapNode, Node, ScalarNode, dotted
 from pipeline.recipe.plain_scalars import quote_if_needed
 from pipeline.recipe.sections import sections
+from pipeline.trtllm.options import options
 
 MAX_QUOTED = 60
+
+_OPTION_SOURCES = {
+    "build": "TensorRT-LLM `builder.py`, BuildConfig",
+    "command": "TensorRT-LLM `commands/build.py`",
+    "plugin": "TensorRT-LLM `plugin/plugin.py`, PluginConfig",
+}
 
 _OLD_BOOLEANS = {
     **dict.fromkeys(("yes", "y", "on", "1", "enable", "enabled"), "true"),
@@ -36,7 +44,16 @@ def wrong_value(fault: Mapping[str, Any], layers: Sequence[Layer]) -> Mistake:
     assert found is not None  # defaults are right
     message, hint = _explain(fault, path, found[1])
     mark = mark_value(layers, path)
-    return Mistake(mark, f"`{dotted(path)}` {message}", hint or _advise_default(path))
+    advice = f"{hint or _advise_default(path)}{_told_source(path)}"
+    return Mistake(mark, f"`{dotted(path)}` {message}", advice)
+
+
+def _told_source(path: KeyPath) -> str:
+    """For an option of TensorRT-LLM, which of its classes has the values that are right."""
+    known = options().get(str(path[1])) if path[0] == "engine" and len(path) > 1 else None
+    if known is None or known.name not in BuildOptions.model_fields:
+        return ""
+    return f" ({_OPTION_SOURCES[known.part]})"
 
 
 def describe(node: Node) -> str:
@@ -186,6 +203,10 @@ def _nearest_value(field: str, node: Node, choices: Sequence[str]) -> str | None
         return f"write `{known[written]}`"
     if field == "checkpoint.dtype" and re.match(r"(fp|int|nvfp|mxfp)[48]", written):
         return "weights are stored so by `checkpoint.quantization`, which knows only `none` so far"
+    if field == "engine.backend" and written in ("pytorch", "torch", "_autodeploy", "autodeploy"):
+        return (
+            "TensorRT-LLM 1.3 and later have no engines: write `package: {kind: pytorch}` instead"
+        )
     nearest = difflib.get_close_matches(written, choices, n=1, cutoff=0.7)
     return f"did you mean `{nearest[0]}`?" if nearest else None
 

@@ -51,6 +51,16 @@ _MODE = ("engine.speculative_decoding_mode",)
 
 LORA_RULES = (
     Rule(
+        name="lora-plugin-dtype",
+        effect="refused",
+        when="lora_plugin in ('float16', 'bfloat16', 'float32') and lora_plugin != model.dtype",
+        keys=("engine.lora_plugin", "checkpoint.dtype"),
+        says="`engine.lora_plugin` is `{lora_plugin}`, but the checkpoint is {model[dtype]}",
+        fix="write `auto`, or set `checkpoint.dtype`",
+        source="TensorRT-LLM `functional.py`, lora_plugin",
+        sure="inferred",
+    ),
+    Rule(
         name="lora-modules-without-plugin",
         effect="changed",
         when="len(lora_target_modules) > 0 and lora_plugin == None",

@@ -28,6 +28,14 @@ PYTORCH_ALGOS = (
 _BUILDER = "TensorRT-LLM `builder.py`"
 _MATRIX = "TensorRT-LLM `docs/source/legacy/reference/support-matrix.md`"
 _VALIDATE = "TensorRT-LLM `plugin/plugin.py`, PluginConfig.validate"
+_MISSING_ON_SM100 = (
+    ("gemm_swiglu_plugin", "!= None"),
+    ("fp8_rowwise_gemm_plugin", "!= None"),
+    ("low_latency_gemm_plugin", "!= None"),
+    ("low_latency_gemm_swiglu_plugin", "!= None"),
+    ("bert_context_fmha_fp32_acc", "== True"),
+)
+"""Option -> how the formula of a rule says that it is set."""
 _TARGETS = ("engine.targets",)
 _QUANTIZATION = ("engine.targets", "checkpoint.quantization")
 
@@ -176,25 +184,18 @@ GPU_RULES = (
         source="TensorRT-LLM `quantization/mode.py`, `builder.py`",
         sure="inferred",
     ),
-    Rule(
-        name="plugins-missing-on-sm100",
-        effect="refused",
-        when="sm == 100 and (gemm_swiglu_plugin != None or fp8_rowwise_gemm_plugin != None"
-        " or low_latency_gemm_plugin != None or low_latency_gemm_swiglu_plugin != None"
-        " or bert_context_fmha_fp32_acc)",
-        keys=(
-            "engine.gemm_swiglu_plugin",
-            "engine.fp8_rowwise_gemm_plugin",
-            "engine.low_latency_gemm_plugin",
-            "engine.low_latency_gemm_swiglu_plugin",
-            "engine.bert_context_fmha_fp32_acc",
-        ),
-        says="a plugin is on that is not there for {target}: `gemm_swiglu_plugin`, "
-        "`fp8_rowwise_gemm_plugin`, `low_latency_gemm_plugin`, `low_latency_gemm_swiglu_plugin` "
-        "or `bert_context_fmha_fp32_acc`",
-        fix="remove it",
-        source=_VALIDATE,
-        sure="1.2",
+    *(
+        Rule(
+            name=f"{option.replace('_', '-')}-on-sm100",
+            effect="refused",
+            when=f"sm == 100 and {option} {unset}",
+            keys=(f"engine.{option}", "engine.targets"),
+            says=f"`engine.{option}` is set, but it is not there for {{target}}",
+            fix=f"remove `{option}`",
+            source=_VALIDATE,
+            sure="1.2",
+        )
+        for option, unset in _MISSING_ON_SM100
     ),
     Rule(
         name="gemm-swiglu-target",

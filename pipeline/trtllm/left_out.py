@@ -25,6 +25,12 @@ GONE: Mapping[str, str] = {
 }
 """Option of older releases -> what to use instead (TensorRT-LLM release notes 0.11 to 1.0)."""
 
+GONE_SOURCE = (
+    "no such option in TensorRT-LLM `commands/build.py` and `plugin/plugin.py`, read in a source "
+    "state of the 1.2 line"
+)
+"""What says so: older releases had each of these there."""
+
 _BY_QUANTIZATION = "TensorRT-LLM sets it from the checkpoint's quantization: leave it out"
 
 DECIDED: Mapping[str, str] = {
@@ -49,7 +55,8 @@ DECIDED: Mapping[str, str] = {
     "model_config": "the engine is built from the converted checkpoint: leave it out",
     "model_cls_file": "code is never executed from a recipe: leave it out",
     "model_cls_name": "code is never executed from a recipe: leave it out",
-    "paged_kv_cache": "it is deprecated: set `engine.kv_cache_type`",
+    "paged_kv_cache": "it is deprecated (TensorRT-LLM `commands/build.py`): set "
+    "`engine.kv_cache_type`",
     "gather_all_token_logits": "set `engine.gather_context_logits` and "
     "`engine.gather_generation_logits`",
     "manage_weights": "`engine.fast_build` sets it",

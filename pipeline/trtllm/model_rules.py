@@ -27,7 +27,7 @@ MODEL_RULES = (
         when="model_class == None",
         keys=("engine.backend",),
         says="`{model[architecture]}` is not in TensorRT-LLM's map of engine classes",
-        fix="use `engine.backend: tensorrt` or `onnxruntime`, or TensorRT-LLM's PyTorch backend",
+        fix="use `engine.backend: onnxruntime` or `tensorrt`, or TensorRT-LLM's PyTorch backend",
         source="TensorRT-LLM `models/__init__.py`, MODEL_MAP",
         sure="1.x",
     ),
@@ -50,7 +50,7 @@ MODEL_RULES = (
         keys=("engine.backend",),
         says="the model scales its rope dynamically by `factor`, but TensorRT-LLM requires an "
         "`alpha`, by which it scales otherwise",
-        fix="use `engine.backend: tensorrt` or `onnxruntime`, up to the length it was trained for",
+        fix="use `engine.backend: onnxruntime` or `tensorrt`, up to the length it was trained for",
         source=_ROPE,
         sure="1.3rc3",
     ),
@@ -74,7 +74,7 @@ MODEL_RULES = (
         says="the model's yarn scaling has an `attention_factor`, which TensorRT-LLM ignores: it "
         "works out its own",
         fix="remove `attention_factor` from the source's config where it is "
-        "`0.1 * ln(factor) + 1`; else use `engine.backend: tensorrt` or `onnxruntime`",
+        "`0.1 * ln(factor) + 1`; else use `engine.backend: onnxruntime` or `tensorrt`",
         source=f"{_ATTENTION}, create_attention_const_params",
         sure="1.3rc3",
     ),
@@ -86,7 +86,7 @@ MODEL_RULES = (
         keys=("engine.backend",),
         says="the model's yarn scaling has `truncate: false`, which TensorRT-LLM ignores: it "
         "always truncates",
-        fix="use `engine.backend: tensorrt` or `onnxruntime`",
+        fix="use `engine.backend: onnxruntime` or `tensorrt`",
         source=_ROPE,
         sure="1.3rc3",
     ),

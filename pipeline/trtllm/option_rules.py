@@ -97,7 +97,7 @@ OPTION_RULES = (
         keys=("engine.user_buffer", "engine.reduce_fusion"),
         says="`engine.user_buffer` is true, but `engine.reduce_fusion` is false: TensorRT-LLM "
         "turns both off",
-        fix="add `reduce_fusion: true`, or remove `user_buffer`",
+        fix="remove `user_buffer`, or, for an FP8 or NVFP4 checkpoint, add `reduce_fusion: true`",
         source=_BUILDER,
         sure="1.2",
     ),
@@ -135,7 +135,7 @@ OPTION_RULES = (
         ),
         says="`engine.use_fused_mlp` is false, but a plugin for matrix product and SwiGLU is on, "
         "which needs it",
-        fix="remove `use_fused_mlp: false`, or the plugin",
+        fix="remove the plugin, or, for an FP8 checkpoint, `use_fused_mlp: false`",
         source=_BUILDER,
         sure="1.2",
     ),

@@ -14,13 +14,14 @@ from typing import Literal
 from pipeline.artifact import Json
 from pipeline.formulas import holds, names_in
 
-Effect = Literal["refused", "changed", "unfused", "ignored"]
+Effect = Literal["refused", "changed", "unmet", "unfused", "ignored"]
 """What TensorRT-LLM does where the condition holds.
 
 `refused`: it fails, or its result is wrong. `changed`: it sets an option otherwise than asked,
-saying at most a warning. `unfused`: context attention runs without fused kernels. `ignored`: an
-option has no effect, or less than it promises, and nothing is wrong with the engine. The first two
-are always errors here, the third is one where fused attention is required, the last is told.
+saying at most a warning. `unmet`: it keeps the option, says nothing, and builds an engine without
+what the option is for. `unfused`: context attention runs without fused kernels. `ignored`: an
+option has no effect, or less than it promises, and nobody would miss it. The first three are always
+errors here, the fourth is one where fused attention is required, the last is told.
 """
 
 Sureness = Literal["1.2", "1.3rc3", "1.x", "0.14", "reported", "inferred"]

@@ -12,6 +12,7 @@ from pipeline.trtllm.model_rules import MODEL_RULES
 from pipeline.trtllm.option_rules import OPTION_RULES
 from pipeline.trtllm.plugin_rules import FUSION_RULES, PLUGIN_RULES
 from pipeline.trtllm.rules import Rule
+from pipeline.trtllm.unmet_rules import UNMET_RULES
 
 GROUPS: dict[str, tuple[Rule, ...]] = {
     "options": OPTION_RULES,
@@ -23,6 +24,7 @@ GROUPS: dict[str, tuple[Rule, ...]] = {
     "models": MODEL_RULES,
     "LoRA": LORA_RULES,
     "drafts and prompt tables": DRAFT_RULES,
+    "options that come to nothing": UNMET_RULES,
     "options without effect": IDLE_RULES,
 }
 """Heading -> its rules."""

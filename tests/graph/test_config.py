@@ -49,6 +49,12 @@ def test_keys_of_the_reference_converter_are_known() -> None:
     assert read_config(config).hidden_act == "silu"
 
 
+def test_of_another_architecture_that_alone_is_told() -> None:
+    facts = facts_of(architecture="GPTForCausalLM", gpt_variant="gpt2", hidden_act="geglu")
+    assert len(facts) == 1
+    assert facts[0].startswith("`architecture` is `GPTForCausalLM`; supported: ")
+
+
 @pytest.mark.parametrize(
     ("overrides", "fact"),
     [

@@ -152,6 +152,10 @@ PLUGINS = {
         case(gpt_attention_plugin="float16"),
         case(gpt_attention_plugin="bfloat16"),
     ),
+    "lora-plugin-dtype": (
+        case(lora_plugin="float16", lora_target_modules=["attn_q"]),
+        case(lora_plugin="auto", lora_target_modules=["attn_q"]),
+    ),
     "gemm-plugin-dtype": (case(gemm_plugin="float16"), case(gemm_plugin="auto")),
     "gemm-plugin-nvfp4": (
         case("sm100", quantised("NVFP4"), gemm_plugin="auto"),
@@ -300,9 +304,25 @@ GPUS = {
         case("sm100", quantised("W4A8_MXFP4_FP8")),
         case("sm100", quantised("NVFP4")),
     ),
-    "plugins-missing-on-sm100": (
+    "gemm-swiglu-plugin-on-sm100": (
+        case("sm100", _FP8, gemm_swiglu_plugin="fp8"),
+        case("sm90", _FP8, gemm_swiglu_plugin="fp8"),
+    ),
+    "fp8-rowwise-gemm-plugin-on-sm100": (
+        case("sm100", fp8_rowwise_gemm_plugin="auto"),
+        case("sm100"),
+    ),
+    "low-latency-gemm-plugin-on-sm100": (
         case("sm100", _FP8, low_latency_gemm_plugin="fp8"),
         case("sm90", _FP8, low_latency_gemm_plugin="fp8"),
+    ),
+    "low-latency-gemm-swiglu-plugin-on-sm100": (
+        case("sm100", _FP8, low_latency_gemm_swiglu_plugin="fp8"),
+        case("sm90", _FP8, low_latency_gemm_swiglu_plugin="fp8"),
+    ),
+    "bert-context-fmha-fp32-acc-on-sm100": (
+        case("sm100", bert_context_fmha_fp32_acc=True),
+        case("sm100"),
     ),
     "gemm-swiglu-target": (
         case("sm89", _FP8, gemm_swiglu_plugin="fp8"),
