@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from pipeline.artifact import Json
 from pipeline.console import fields, format_bytes, printable, table
+from pipeline.doctor.drift import SEND
 
 SHOWN = 2
 """Harmless differences of a section that are written out."""
@@ -122,7 +123,10 @@ def _drift(installed: Mapping[str, Json]) -> Iterator[str]:
         yield f"  not read: {section}: {why}"
     for difference in installed["matters"]:
         yield f"  matters: {difference['message']}"
-        yield f"    {difference['todo']}"
+        if todo := difference["todo"].removesuffix(SEND).removesuffix(", and "):
+            yield f"    {todo}"
+    if installed["matters"]:
+        yield f"  {SEND}"
     yield from _harmless(installed["harmless"])
     if not installed["matters"] and not installed["unread"]:
         yield "  no drift that matters: it is as the facts of this version say"

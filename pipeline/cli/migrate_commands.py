@@ -21,7 +21,8 @@ InputArg = Annotated[
     str | None,
     typer.Argument(
         metavar="FILE",
-        help="A shell script, a `--build_config` JSON, or an engine's config.json; `-` is stdin.",
+        help="A shell script, a Markdown text, a `--build_config` JSON, or an engine's "
+        "config.json; `-` is stdin.",
     ),
 ]
 CommandOpt = Annotated[
@@ -38,7 +39,7 @@ SourceOpt = Annotated[
 ]
 TargetOpt = Annotated[
     list[str] | None,
-    typer.Option("--target", help="GPU architecture, e.g. sm89; may be repeated [default: sm90]."),
+    typer.Option("--target", help="GPU architecture, e.g. sm89; may be repeated (default: sm90)."),
 ]
 VarOpt = Annotated[
     list[str] | None,

@@ -19,7 +19,7 @@ VariantOpt = Annotated[
 StoreOpt = Annotated[
     Path | None,
     typer.Option(
-        "--store", envvar="TRTLLM_PACK_STORE", help="Artifact store [default: the user's cache]."
+        "--store", envvar="TRTLLM_PACK_STORE", help="Artifact store (default: the user's cache)."
     ),
 ]
 OutOpt = Annotated[
@@ -36,7 +36,7 @@ MaxMemoryOpt = Annotated[
         "--max-memory",
         min=1,
         metavar="MB",
-        help="Memory that converting may use beyond the interpreter's own, in MB [default: 256].",
+        help="Memory that converting may use beyond the interpreter's own, in MB (default: 256).",
     ),
 ]
 ExplainOpt = Annotated[

@@ -39,4 +39,7 @@ def _runs(name: str, target: str | None, hardware: Hardware) -> dict[str, Json]:
     except ValidationError:
         return {"target": target, "runs": False, "why_not": f"`{target}` is not a known target"}
     why_not = find_engine(name).why_not_runnable(settings, hardware)
+    if target is None and why_not is not None:
+        # There is no engine whose target could be told, only what is here instead.
+        why_not = why_not.rpartition("; present: ")[2]
     return {"target": target, "runs": why_not is None, "why_not": why_not}

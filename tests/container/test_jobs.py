@@ -12,10 +12,12 @@ import typer
 from pipeline import __version__, errors
 from pipeline.cli import app
 from pipeline.recipe.load import load_recipe
+from tests.command import ROOT
 from tests.container.dockerfile import read_dockerfile
 from tests.container.job_files import (
     DOCUMENT,
     JOBS,
+    DockerRun,
     docker_runs,
     kubernetes_job,
     pack_lines,
@@ -95,10 +97,12 @@ def test_the_variables_exist() -> None:
     named = {each["name"] for container in pod_containers() for each in container["env"]}
     assert named <= SETTINGS
     (gitlab,) = read_yaml(JOBS / "gitlab-ci.yaml")
-    assert set(gitlab["variables"]) - {"RECIPE"} <= SETTINGS
+    assert set(gitlab["variables"]) - {"RECIPE", "VARIANT"} <= SETTINGS
     for path in SHELL:
         for run in docker_runs(shell_lines(path)):
-            given = {value for name, value in run.options if name == "--env"}
+            given = {
+                value.split("=")[0] for name, value in run.options if name == "--env" and value
+            }
             assert given <= SETTINGS
 
 
@@ -220,3 +224,25 @@ def test_the_recipe_of_the_job_is_one(tmp_path: Path) -> None:
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", DOCUMENT.read_text()):
         assert (DOCUMENT.parent / target).exists()
+
+
+def _recipes_of_the_gpu_image() -> list[tuple[str, str]]:
+    """Recipe and variant of each `run` in the image for GPUs, as the examples have them."""
+    (github,) = read_yaml(JOBS / "github-actions.yaml")
+    (gitlab,) = read_yaml(JOBS / "gitlab-ci.yaml")
+    inputs = github[True]["workflow_dispatch"]["inputs"]
+    runs = [each for each in pack_lines(shell_lines(DOCUMENT)) if each[0] == "run"]
+    found = [(each[1], each[each.index("--variant") + 1]) for each in runs]
+    found.append((inputs["recipe"]["default"], inputs["variant"]["default"]))
+    return [*found, (gitlab["variables"]["RECIPE"], gitlab["variables"]["VARIANT"])]
+
+
+@pytest.mark.parametrize(("recipe", "variant"), _recipes_of_the_gpu_image())
+def test_what_the_gpu_image_runs_has_its_backend(recipe: str, variant: str) -> None:
+    assert load_recipe(ROOT / recipe, variant=variant).recipe.engine.backend == "trtllm"
+
+
+@pytest.mark.parametrize("run", docker_runs([line for path in SHELL for line in shell_lines(path)]))
+def test_a_user_whom_the_image_does_not_know_has_a_home(run: DockerRun) -> None:
+    if any(name == "--user" for name, _ in run.options):
+        assert ("--env", "HOME=/tmp") in run.options

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from pipeline import __version__
+from pipeline.doctor.backends import backend_facts
 from pipeline.doctor.examination import examine, installed_drift
 from pipeline.engines import BACKENDS
+from pipeline.hardware import Hardware
 from tests.command import run_command
 from tests.doctor.test_drift import change_everything
 from tests.doctor.test_software import TOKEN
@@ -32,6 +34,7 @@ def test_this_machine_for_people(tmp_path: Path) -> None:
     assert f"store        {tmp_path / 's'}" in done.stdout
     assert "token      present (HF_TOKEN)" in done.stdout
     assert "not tested" in done.stdout
+    assert "the engine is for" not in done.stdout
     assert not list(tmp_path.iterdir())
 
 
@@ -79,6 +82,7 @@ def test_a_machine_whose_release_drifted(tmp_path: Path) -> None:
     assert "matters: field of PluginConfig `use_paged_context_fmha` has another" in done.stdout
     assert "harmless: architecture of MODEL_MAP `PelicanForCausalLM` is new" in done.stdout
     assert "no drift" not in done.stdout
+    assert done.stdout.count("--write-facts FILE` writes with a report") == 1
 
 
 def test_facts_of_nothing_are_an_error(tmp_path: Path) -> None:
@@ -113,3 +117,9 @@ def test_the_drift_can_be_asked_for_by_itself(
     monkeypatch.syspath_prepend(str(as_known.site))
     monkeypatch.setenv("PATH", as_known.environment()["PATH"])
     assert installed_drift() == []
+
+
+def test_without_a_gpu_nothing_is_said_of_an_engine_that_is_not_there() -> None:
+    bare = Hardware(num_cpus=2, available_memory_bytes=1 << 34, gpus=())
+    (row,) = backend_facts(bare)["trtllm"]["runs"]
+    assert row == {"target": None, "runs": False, "why_not": "no NVIDIA GPU"}
