@@ -11,6 +11,7 @@ from pipeline.console import fields
 EFFECTS = {
     "refused": "TensorRT-LLM fails, or its result is wrong: always refused",
     "changed": "TensorRT-LLM sets an option otherwise than asked: always refused",
+    "unmet": "the engine would be without what an option is for: always refused",
     "unfused": "attention runs without fused kernels: refused where `require_fused` is true",
     "ignored": "an option has no effect, or less than it promises: told",
 }

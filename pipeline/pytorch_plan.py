@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pipeline.artifact import Json
 from pipeline.checkpoint.huggingface import CONFIG_NAME
 from pipeline.errors import Problem
 from pipeline.hardware import Hardware
 from pipeline.plan import Need, SourcePlan
+from pipeline.recipe.fitted_limits import fit_limits
 from pipeline.recipe.load import LoadedRecipe
 from pipeline.release.pytorch_carry import Carriage, carry
 from pipeline.sources import HubSource, LocalSource, open_source
@@ -17,6 +20,9 @@ from pipeline.sources.selection import (
     TOKENIZER_NAMES,
     remote_code_references,
 )
+
+POSITION_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+"""How configs of Hugging Face spell it."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +40,16 @@ def resolve_pytorch(
     Any architecture will do: whether TensorRT-LLM's PyTorch backend has it is not known here.
     Raises RemoteError, RecipeError or VerificationError where the source cannot be read.
     """
-    recipe = loaded.recipe
-    source = open_source(recipe.source, loaded.base_dir, memory, offline=offline)
+    source = open_source(loaded.recipe.source, loaded.base_dir, memory, offline=offline)
+    checkpoint = source.checkpoint()
+    positions = {"max_position_embeddings": _positions(checkpoint.config)}
+    recipe = fit_limits(loaded.recipe, positions, None)
     carriage = carry(recipe)
     total_bytes = source.listing.total_bytes
     return PytorchPlan(
         recipe=recipe,
         source=source,
-        checkpoint=source.checkpoint(),
+        checkpoint=checkpoint,
         hardware=hardware,
         needs={
             "download": Need(disk_bytes=total_bytes),
@@ -51,6 +59,14 @@ def resolve_pytorch(
         problems=(*carriage.problems, *_source_problems(source)),
         carriage=carriage,
     )
+
+
+def _positions(config: Mapping[str, Json]) -> Json:
+    """The positions of a source's config.json, or None where it does not say (or not so)."""
+    text = config.get("text_config")
+    inside = text if isinstance(text, Mapping) else {}
+    found = [part.get(key) for part in (config, inside) for key in POSITION_KEYS]
+    return next((value for value in found if type(value) is int and value > 1), None)
 
 
 def _source_problems(source: LocalSource | HubSource) -> list[Problem]:

@@ -11,7 +11,7 @@ import pytest
 from pipeline.cli.stage_commands import STAGE_HELP
 from pipeline.families import all_families
 from pipeline.recipe.schema import Recipe
-from tests.command import ROOT
+from tests.command import ROOT, run_command
 
 RECIPE_DOC = (ROOT / "docs" / "recipe.md").read_text()
 README = (ROOT / "README.md").read_text()
@@ -70,3 +70,21 @@ def test_the_readme_leads_with_the_two_commands() -> None:
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
 def test_links_of_the_readme_lead_somewhere(path: str) -> None:
     assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("run", "Artifact store (default: the user's cache)"),
+        ("run", "in MB (default: 256)"),
+        ("migrate", "may be repeated (default: sm90)"),
+    ],
+)
+def test_help_texts_keep_their_defaults(command: str, default: str) -> None:
+    shown = run_command(command, "--help", env={"COLUMNS": "300", "TERMINAL_WIDTH": "300"}).stdout
+    assert default in " ".join(shown.split())
+
+
+def test_no_help_text_has_brackets_that_the_display_would_take_for_markup() -> None:
+    for path in (ROOT / "pipeline" / "cli").glob("*.py"):
+        assert not re.search(r'help="[^"]*\[', path.read_text()), path.name

@@ -83,7 +83,7 @@ def _check_experts(makings: Sequence[Making], parallelism: Parallelism) -> None:
     if size > 1 and parallelism.cp_size > 1:
         raise RecipeError(
             f"`checkpoint.cp_size` is {parallelism.cp_size} and `checkpoint.moe_ep_size` {size}: "
-            "TensorRT-LLM 1.2 cannot do both",
+            "TensorRT-LLM 1.2 cannot do both (its `mapping.py`)",
             hint="set one of them to 1",
         )
     if size > 1 and not counts:

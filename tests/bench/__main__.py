@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench import conversion, planning
+from tests.bench import conversion, judging, planning
 
 
 def lines(folder: Path) -> Iterator[str]:
     """What every bench has to say."""
     size_bytes = int(float(os.environ.get("BENCH_GB", "2")) * 1e9)
     yield from planning.measure(folder)
+    yield from judging.measure()
     yield from conversion.measure(folder, size_bytes)
     if importlib.util.find_spec("torch") is None:
         yield "greedy decoding: skipped, this Python has no torch"

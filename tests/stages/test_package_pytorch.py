@@ -269,3 +269,17 @@ def test_the_command(tmp_path: Path) -> None:
     inspected = run_command("inspect", str(tmp_path / "out/tiny"))
     assert inspected.returncode == 0
     assert "not built" in inspected.stdout
+
+
+@pytest.mark.parametrize("targets", ["[sm90]", "[sm80, sm90]"])
+def test_rules_of_engines_are_no_concern_and_limits_follow_the_model(
+    tmp_path: Path, targets: str
+) -> None:
+    config = json.loads(checkpoint_files()["config.json"])
+    config.pop("max_position_embeddings", None)
+    changed = json.dumps({**config, "n_positions": 96}).encode()
+    write_source(tmp_path, config__json=changed)
+    plan = plan_in(tmp_path, RECIPE.replace("[sm90]", targets))
+    assert not plan.problems
+    assert plan.recipe.engine.max_seq_len == 96
+    assert plan.recipe.engine.max_input_len == 48
