@@ -46,7 +46,7 @@ def _frequencies(config: DecoderConfig, scaling: Scaling, max_seq_len: int) -> t
         case "linear":
             return np.float32(1.0) / wavelengths / np.float32(scaling["factor"]), 1.0
         case "dynamic":
-            _refuse_growth(config, max_seq_len)
+            _refuse_growth(config, scaling, max_seq_len)
             return np.float32(1.0) / wavelengths, 1.0
         case "llama3":
             return _llama3(scaling, np.float32(1.0) / wavelengths), 1.0
@@ -62,12 +62,19 @@ def _wavelengths(config: DecoderConfig) -> Floats:
     return np.power(config.rotary_base, exponents.astype(np.float64)).astype(np.float32)
 
 
-def _refuse_growth(config: DecoderConfig, max_seq_len: int) -> None:
+def _refuse_growth(config: DecoderConfig, scaling: Scaling, max_seq_len: int) -> None:
     """Dynamic NTK is plain rotary up to the trained length; beyond it no table can say it.
 
     transformers then lets the base follow the current length and rotates each new token by another
-    base than the cached keys, so the result depends on how a text was cut into steps.
+    base than the cached keys, so the result depends on how a text was cut into steps. An `alpha`
+    (TensorRT-LLM's own key) other than 1 scales the base of all positions.
     """
+    if scaling.get("alpha") not in (None, 1):
+        raise RecipeError(
+            f"`rotary_scaling` has the `alpha` {scaling['alpha']}, which the decoder graph does "
+            "not express",
+            hint="use `engine.backend: trtllm`",
+        )
     if max_seq_len > config.max_position_embeddings:
         raise RecipeError(
             f"`engine.max_seq_len` is {max_seq_len}, but dynamic NTK rotary scaling has no fixed "

@@ -149,7 +149,7 @@ LIMIT_RULES = (
     Rule(
         name="sequence-over-positions",
         effect="refused",
-        when="max_positions != None and max_seq_len > max_positions"
+        when="max_positions != None and max_seq_len > max_positions and rope_type != 'dynamic'"
         " and model.position_embedding_type not in ('relative', 'alibi', 'alibi_with_scale')",
         keys=("engine.max_seq_len",),
         says="`engine.max_seq_len` is {max_seq_len}, but the positions of the model reach to "
@@ -158,6 +158,18 @@ LIMIT_RULES = (
         fix="set `engine.max_seq_len: {max_positions}` or less",
         source="TensorRT-LLM `builder.py`, _init_max_seq_len",
         sure="1.2",
+    ),
+    Rule(
+        name="dynamic-rope-over-positions",
+        effect="refused",
+        when="rope_type == 'dynamic' and max_seq_len > model.max_position_embeddings",
+        keys=("engine.max_seq_len",),
+        says="`engine.max_seq_len` is {max_seq_len}, but the model scales its rope dynamically: "
+        "beyond its {model[max_position_embeddings]} positions the base grows with the text, so "
+        "that new tokens are rotated otherwise than those in the KV cache",
+        fix="set `engine.max_seq_len: {model[max_position_embeddings]}` or less",
+        source="TensorRT-LLM `decoderMaskedMultiheadAttentionUtils.h`, update_rotary_base_n_scale",
+        sure="1.x",
     ),
     Rule(
         name="workers-over-ranks",

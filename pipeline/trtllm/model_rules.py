@@ -48,9 +48,9 @@ MODEL_RULES = (
         when="rope_type == 'dynamic'"
         " and ('alpha' not in model.rotary_scaling or model.rotary_scaling.alpha == None)",
         keys=("engine.backend",),
-        says="the model scales its rope dynamically by `factor`, but TensorRT-LLM requires an "
-        "`alpha`, by which it scales otherwise",
-        fix="use `engine.backend: onnxruntime` or `tensorrt`, up to the length it was trained for",
+        says="the checkpoint scales its rope dynamically by `factor`, but TensorRT-LLM requires an "
+        "`alpha` as well",
+        fix="convert it anew: `trtllm-pack convert` adds `alpha: 1`, which changes nothing",
         source=_ROPE,
         sure="1.3rc3",
     ),

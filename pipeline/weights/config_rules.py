@@ -128,13 +128,14 @@ class RopeType:
 
     `length_default`: `original_max_position_embeddings` is written even where the source leaves it
     out; transformers then takes `max_position_embeddings`, TensorRT-LLM a constant of its own.
-    `lists`: keys whose values are lists of numbers.
+    `lists`: keys whose values are lists of numbers. `added`: keys that only the target has.
     """
 
     required: tuple[str, ...]
     optional: tuple[str, ...] = ()
     length_default: bool = False
     lists: tuple[str, ...] = ()
+    added: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,13 @@ KEYS = ("rope_theta", "rope_scaling", "rope_parameters")
 
 ROPE_TYPES: Mapping[str, RopeType] = {
     "linear": RopeType(("factor",)),
-    "dynamic": RopeType(("factor",), ("original_max_position_embeddings",)),
+    # TensorRT-LLM's table of positions takes `alpha` where a source has none, and 1 changes nothing
+    # in it; its kernels let the base grow by `factor`, beyond `max_position_embeddings` alone.
+    # Source: `functional.py`, create_sinusoidal_positions_for_attention_plugin;
+    # `decoderMaskedMultiheadAttentionUtils.h`, update_rotary_base_n_scale.
+    "dynamic": RopeType(
+        ("factor",), ("original_max_position_embeddings",), added=(("alpha", 1.0),)
+    ),
     "llama3": RopeType(
         ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
         length_default=True,
@@ -181,7 +187,7 @@ def _check_type(
     if rope_type.length_default and scaling.get(_LENGTH_KEY) is None:
         scaling[_LENGTH_KEY] = config.get("max_position_embeddings")
     faults += _key_faults(kind, rope_type, scaling)
-    return scaling
+    return {**scaling, **dict(rope_type.added)}
 
 
 def _key_faults(kind: str, rope_type: RopeType, scaling: Mapping[str, Json]) -> list[str]:

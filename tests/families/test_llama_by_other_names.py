@@ -90,13 +90,15 @@ SAME: dict[str, Callable[[Arrays], Arrays]] = {
 def as_llama(name: str, made: ConversionPlan, folder: Path) -> Path:
     """The same model as a Llama checkpoint; its config is written from what ours became."""
     became = made.config
+    # `alpha` is TensorRT-LLM's own: no source has it.
+    scaling = {k: v for k, v in (became["rotary_scaling"] or {}).items() if k != "alpha"} or None
     config = {
         **tiny.CONFIG,
         **{key: became[key] for key in tiny.CONFIG if key in became},
         "head_dim": became["head_size"],
         "rms_norm_eps": became["norm_epsilon"],
         "rope_theta": became["rotary_base"],
-        "rope_scaling": became["rotary_scaling"],
+        "rope_scaling": scaling,
         "attention_bias": became["attn_bias"],
         "torch_dtype": became["dtype"],
     }

@@ -253,6 +253,14 @@ def test_dynamic_scaling_is_refused_beyond_its_trained_length(tmp_path: Path) ->
     assert not (tmp_path / "decoder.onnx").exists()
 
 
+def test_an_alpha_that_scales_all_positions_is_refused(tmp_path: Path) -> None:
+    whole = Shape(rotary_scaling={**SCALINGS["dynamic"], "alpha": 1.0})
+    write(tmp_path, whole, random_weights(whole))
+    scaled = replace(whole, rotary_scaling={**SCALINGS["dynamic"], "alpha": 1000.0})
+    with pytest.raises(RecipeError, match=r"the `alpha` 1000.0"):
+        write(tmp_path / "scaled", scaled, random_weights(scaled))
+
+
 def test_missing_and_misshapen_tensors_are_all_named(tmp_path: Path) -> None:
     shape = Shape()
     folder = write_checkpoint(

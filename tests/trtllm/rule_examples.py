@@ -21,6 +21,7 @@ _DRAFT = {"speculative_decoding_mode": "draft_tokens_external", "max_draft_len":
 _EAGLE = {"speculative_decoding_mode": "eagle", "max_draft_len": 5}
 _SMALL = {"max_batch_size": 2, "max_input_len": 512, "max_seq_len": 1024}
 _OFF = {"attention": UNFUSED, "use_paged_context_fmha": False}
+_DYNAMIC = {"type": "dynamic", "factor": 2.0, "alpha": 1.0}
 
 
 def _yarn(**keys: object) -> Case:
@@ -101,6 +102,10 @@ LIMITS = {
     "block-size-without-xqa": (case(tokens_per_block=16), case(tokens_per_block=64)),
     "beam-width-over-limit": (case(max_beam_width=2000), case(max_beam_width=1024)),
     "sequence-over-positions": (case(max_seq_len=8193), case(max_seq_len=8192)),
+    "dynamic-rope-over-positions": (
+        case(model={"rotary_scaling": _DYNAMIC}, max_seq_len=8193),
+        case(model={"rotary_scaling": _DYNAMIC}, max_seq_len=8192),
+    ),
     "workers-over-ranks": (case(workers=2), ranks(engine={"workers": 2}, tp_size=2)),
 }
 
@@ -343,7 +348,7 @@ MODELS = {
     "no-pipeline": (ranks(_MPT, pp_size=2), ranks(_MPT, tp_size=2)),
     "dynamic-rope-without-alpha": (
         case(model={"rotary_scaling": {"type": "dynamic", "factor": 2.0}}),
-        case(model={"rotary_scaling": {"type": "dynamic", "factor": 1.0, "alpha": 1000.0}}),
+        case(model={"rotary_scaling": _DYNAMIC}),
     ),
     "rope-type-unknown": (case(model={"rotary_scaling": {"rope_type": "spiral"}}), GOOD),
     "yarn-attention-factor": (_yarn(attention_factor=1.2), _yarn(attention_factor=None)),

@@ -41,7 +41,7 @@ def read(**config: Any) -> RopeSettings:
         (
             {"rope_scaling": {"rope_type": "dynamic", "type": "dynamic", "factor": 2.0}},
             10000.0,
-            {"rope_type": "dynamic", "type": "dynamic", "factor": 2.0},
+            {"rope_type": "dynamic", "type": "dynamic", "factor": 2.0, "alpha": 1.0},
         ),
         (
             {"rope_theta": 5e5, "rope_scaling": {"rope_type": "llama3", **LLAMA3}},
