@@ -14,8 +14,8 @@ from pipeline.engines.attention_proof import not_observed, proof, write_proof
 from pipeline.engines.engine import CONFIG_NAME
 from pipeline.engines.trtllm import timing_caches
 from pipeline.engines.trtllm.after_build import CheckedEngine, built_answer, check_engine
+from pipeline.engines.trtllm.build_endings import build_failure
 from pipeline.engines.trtllm.environment import builder_environment
-from pipeline.engines.trtllm.failures import KILLED, how_ended
 from pipeline.engines.trtllm.follow import BuildLog
 from pipeline.engines.trtllm.memory import memory_plan
 from pipeline.engines.trtllm.preflight import (
@@ -35,7 +35,7 @@ from pipeline.engines.trtllm.record import (
     timing_cache_record,
 )
 from pipeline.engines.trtllm.request import PROGRAM, BuildRequest, build_request
-from pipeline.errors import MachineError, PipelineError, ResourceError, ToolFailed
+from pipeline.errors import MachineError, ToolFailed
 from pipeline.hardware import Gpu, detect
 from pipeline.progress import Progress
 from pipeline.recipe.schema import EngineSettings
@@ -45,7 +45,6 @@ BUILD_TERMS = ("weights", "activations", "attention workspace", "CUDA")
 """Terms of the memory plan that a build needs as well."""
 
 _NOT_OBSERVED = "the engine was not executed while it was built"
-_WRONG_COMMAND_LINE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,59 +183,7 @@ def _run(job: _Job, progress: Progress) -> BuildLog:
             facts=log.tail(),
             hint="run again",
         )
-    raise failure(ended.code, log, job.settings.build_timeout_s)
-
-
-def failure(code: int | None, log: BuildLog, timeout_s: float) -> PipelineError:
-    """What an unsuccessful end of `trtllm-build` means.
-
-    Long, because it is a list: one cause after another, the surest first.
-    """
-    facts = log.tail()
-    if code is None:
-        return ToolFailed(
-            f"`{PROGRAM}` had not finished after {timeout_s:.0f} s and was stopped",
-            facts=facts,
-            hint="set a longer `engine.build_timeout_s`",
-        )
-    if log.is_out_of_memory:
-        return ResourceError(
-            "the GPU ran out of memory while the engine was built",
-            facts=facts,
-            hint="lower `engine.max_batch_size` or `engine.max_num_tokens`, or raise "
-            "`checkpoint.tp_size`",
-        )
-    if log.is_out_of_disk:
-        return ResourceError(
-            "the disk was full while the engine was written",
-            facts=facts,
-            hint="free some space, or name a store on a larger disk by `--store`",
-        )
-    if code in KILLED:
-        return ResourceError(
-            f"`{PROGRAM}` was killed, most likely for want of memory",
-            facts=facts,
-            hint="build on a machine with more memory, or raise the container's limit",
-        )
-    if code == _WRONG_COMMAND_LINE:
-        return ToolFailed(
-            f"`{PROGRAM}` does not know its command line",
-            facts=facts,
-            hint="`trtllm-pack doctor` compares its options with what is known of 1.2",
-        )
-    if log.aborts:
-        return ToolFailed(
-            "the attention plugin of TensorRT-LLM refuses these options",
-            facts=[*log.aborts, *facts],
-            hint="`trtllm-pack plan` says what is known of dtypes, head sizes and GPUs",
-        )
-    if log.has_lost_rank:
-        return ResourceError(
-            f"a rank's process of `{PROGRAM}` was killed, most likely for want of memory",
-            facts=facts,
-            hint="lower `engine.workers`, or build on a machine with more memory",
-        )
-    return ToolFailed(f"`{PROGRAM}` failed with {how_ended(code)}", facts=facts)
+    raise build_failure(ended.code, log, job.settings.build_timeout_s)
 
 
 def _keep_timings(job: _Job, progress: Progress) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pipeline.artifact import digest_file, list_files
 from pipeline.engines.attention_proof import check_proof, read_proof
 from pipeline.engines.trtllm import timing_caches
-from pipeline.engines.trtllm.build import failure
+from pipeline.engines.trtllm.build_endings import build_failure
 from pipeline.engines.trtllm.environment import kept_variables
 from pipeline.engines.trtllm.follow import BuildLog
 from pipeline.errors import PipelineError, ResourceError, ToolFailed
@@ -222,7 +222,7 @@ ABORT = "  what():  [TensorRT-LLM][ERROR] Assertion failed: Head size 20 is not 
 def test_each_end_has_its_message(
     tmp_path: Path, code: int | None, line: str, kind: type[PipelineError], message: str
 ) -> None:
-    error = failure(code, log_of(tmp_path / "log", "first line", line), 9)
+    error = build_failure(code, log_of(tmp_path / "log", "first line", line), 9)
     assert type(error) is kind
     assert message in error.message
     assert error.facts[-1] == (line or "")
