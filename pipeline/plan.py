@@ -12,15 +12,20 @@ from pipeline.checkpoint.safetensors_file import ITEM_BYTES
 from pipeline.engines import find_engine
 from pipeline.engines.engine import Engine
 from pipeline.engines.reference import reference_problems
-from pipeline.errors import MachineError, PipelineError, PlanRefused, Problem
+from pipeline.errors import PipelineError, PlanRefused, Problem
 from pipeline.families import Family, find_family
 from pipeline.hardware import Hardware
+from pipeline.plan_problems import (
+    backend_problems,
+    smoke_problems,
+    tokenizer_problems,
+    window_problems,
+)
 from pipeline.recipe.fitted_limits import fit_limits
 from pipeline.recipe.load import LoadedRecipe
 from pipeline.recipe.schema import Checkpoint, Recipe
 from pipeline.sources import HubSource, LocalSource, open_source
 from pipeline.sources.digest_memory import DigestMemory
-from pipeline.sources.selection import TOKENIZER_CONFIG_NAME, remote_code_references
 from pipeline.weights.layout import ConversionPlan, plan_conversion, resolve_dtype
 from pipeline.weights.parallel import Parallelism
 from pipeline.weights.stream import DEFAULT_MEMORY_BYTES
@@ -31,14 +36,6 @@ INTERPRETER_BYTES = 100 << 20
 
 SMOKE_MEMORY_BYTES = 700 << 20
 """The tokenizer's and the runtime's own, beside the weights."""
-
-_WINDOW_SOURCE = (
-    "TensorRT-LLM `runtime/generation.py`: the window is an option of each run, "
-    "`max_attention_window_size`, and the whole sequence without it (read at 1.3.0rc3, soon after "
-    "1.2)"
-)
-
-_CACHE_SOURCE = "TensorRT-LLM `gptAttentionPlugin.cpp` (read at 1.3.0rc3, soon after 1.2)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +99,7 @@ def resolve(
     checkpoint = source.checkpoint()
     engine = find_engine(recipe.engine.backend)
     parallelism = _parallelism(recipe.checkpoint)
-    unavailable = _unavailable(engine)
+    unavailable = backend_problems(engine)
     try:
         family = find_family(checkpoint.architecture)
         dtype = resolve_dtype(recipe.checkpoint.dtype, checkpoint)
@@ -117,9 +114,9 @@ def resolve(
     problems = [
         *unavailable,
         *engine.problems(conversion.config, recipe.engine, hardware),
-        *_window_problems(window, recipe),
-        *_tokenizer_problems(source),
-        *_smoke_problems(recipe, reason),
+        *window_problems(window, recipe),
+        *tokenizer_problems(source),
+        *smoke_problems(recipe, reason),
         *reference_problems(conversion.config, recipe.engine, recipe.smoke.compare, reason),
     ]
     return Plan(
@@ -159,94 +156,6 @@ def _parallelism(checkpoint: Checkpoint) -> Parallelism:
 def with_digests(plan: AnyPlan) -> AnyPlan:
     """The same plan with the digest of every source file, reading local files never hashed."""
     return replace(plan, source=plan.source.hashed())
-
-
-def _unavailable(engine: Engine) -> list[Problem]:
-    """The engine backend is not usable here: a problem of the stage `build` alone."""
-    reason = engine.why_unavailable()
-    if reason is None:
-        return []
-    return [
-        Problem(
-            "build",
-            f"the engine backend `{engine.name}` is not usable: {reason}",
-            hint="`trtllm-pack doctor` says what this machine can build and run",
-            kind=MachineError,
-        )
-    ]
-
-
-def _window_problems(window: int | None, recipe: Recipe) -> list[Problem]:
-    """Sliding-window attention equals full attention only up to the window."""
-    if window is None or recipe.engine.max_seq_len <= window:
-        return []
-    return [
-        Problem(
-            "build",
-            f"`engine.max_seq_len` is {recipe.engine.max_seq_len}, but the model attends to a "
-            f"sliding window of {window} tokens, which engines do not apply",
-            hint=f"set `engine.max_seq_len: {window}` or less",
-            facts=(_WINDOW_SOURCE,) if recipe.engine.backend == "trtllm" else (),
-        )
-    ]
-
-
-def _tokenizer_problems(source: LocalSource | HubSource) -> list[Problem]:
-    """A tokenizer that is Python code of the source cannot be had: the code is never executed.
-
-    (What code a `config.json` points to is the family's to judge, see `general_keys`.)
-    """
-    if source.listing.find(TOKENIZER_CONFIG_NAME) is None:
-        return []
-    texts = {TOKENIZER_CONFIG_NAME: source.read_text(TOKENIZER_CONFIG_NAME)}
-    references = remote_code_references(texts)
-    if not references:
-        return []
-    return [
-        Problem(
-            "smoke",
-            "the tokenizer needs Python code of the source, which is never executed",
-            facts=tuple(references),
-            hint="`trtllm-pack convert` works without a tokenizer; for a release, point `source` "
-            "to a copy whose tokenizer transformers loads by itself",
-        )
-    ]
-
-
-def _smoke_problems(recipe: Recipe, reason: str | None) -> list[Problem]:
-    """The smoke test must be executable as the recipe wants it."""
-    problems = []
-    if recipe.smoke.require_engine and reason is not None:
-        problems.append(
-            Problem(
-                "smoke",
-                f"`smoke.require_engine` is true, but the engine cannot run here: {reason}",
-                hint="run on a machine with a target GPU, or set `smoke.require_engine: false`",
-                kind=MachineError,
-            )
-        )
-    for number, prompt in enumerate(recipe.smoke.prompts):
-        wanted = prompt.max_new_tokens or recipe.smoke.max_new_tokens
-        if wanted > 1 and recipe.engine.kv_cache_type == "disabled":
-            problems.append(
-                Problem(
-                    "smoke",
-                    f"`smoke.prompts[{number}]` asks for {wanted} new tokens, but with "
-                    "`engine.kv_cache_type: disabled` an engine generates one",
-                    hint="remove `kv_cache_type`, for `paged`, or set `smoke.max_new_tokens: 1`",
-                    facts=(_CACHE_SOURCE,),
-                )
-            )
-        if wanted >= recipe.engine.max_seq_len:
-            problems.append(
-                Problem(
-                    "smoke",
-                    f"`smoke.prompts[{number}]` asks for {wanted} new tokens, but "
-                    f"`engine.max_seq_len` is {recipe.engine.max_seq_len}",
-                    hint="ask for fewer new tokens",
-                )
-            )
-    return problems
 
 
 def _needs(

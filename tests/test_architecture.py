@@ -26,6 +26,7 @@ ROWS = [
     {"families"},
     {"graph"},
     {"engines"},
+    {"plan_problems"},
     {"plan"},
     {"doctor"},
     {"tokenizer", "release"},

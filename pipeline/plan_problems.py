@@ -1,0 +1,105 @@
+"""Problems of a plan beside those of families and backends: tools, window, tokenizer, smoke."""
+
+from __future__ import annotations
+
+from pipeline.engines.engine import Engine
+from pipeline.errors import MachineError, Problem
+from pipeline.recipe.schema import Recipe
+from pipeline.sources import HubSource, LocalSource
+from pipeline.sources.selection import TOKENIZER_CONFIG_NAME, remote_code_references
+
+_WINDOW_SOURCE = (
+    "TensorRT-LLM `runtime/generation.py`: the window is an option of each run, "
+    "`max_attention_window_size`, and the whole sequence without it (read at 1.3.0rc3, soon after "
+    "1.2)"
+)
+
+_CACHE_SOURCE = "TensorRT-LLM `gptAttentionPlugin.cpp` (read at 1.3.0rc3, soon after 1.2)"
+
+
+def backend_problems(engine: Engine) -> list[Problem]:
+    """The engine backend is not usable here: a problem of the stage `build` alone."""
+    reason = engine.why_unavailable()
+    if reason is None:
+        return []
+    return [
+        Problem(
+            "build",
+            f"the engine backend `{engine.name}` is not usable: {reason}",
+            hint="`trtllm-pack doctor` says what this machine can build and run",
+            kind=MachineError,
+        )
+    ]
+
+
+def window_problems(window: int | None, recipe: Recipe) -> list[Problem]:
+    """Sliding-window attention equals full attention only up to the window."""
+    if window is None or recipe.engine.max_seq_len <= window:
+        return []
+    return [
+        Problem(
+            "build",
+            f"`engine.max_seq_len` is {recipe.engine.max_seq_len}, but the model attends to a "
+            f"sliding window of {window} tokens, which engines do not apply",
+            hint=f"set `engine.max_seq_len: {window}` or less",
+            facts=(_WINDOW_SOURCE,) if recipe.engine.backend == "trtllm" else (),
+        )
+    ]
+
+
+def tokenizer_problems(source: LocalSource | HubSource) -> list[Problem]:
+    """A tokenizer that is Python code of the source cannot be had: the code is never executed.
+
+    (What code a `config.json` points to is the family's to judge, see `general_keys`.)
+    """
+    if source.listing.find(TOKENIZER_CONFIG_NAME) is None:
+        return []
+    texts = {TOKENIZER_CONFIG_NAME: source.read_text(TOKENIZER_CONFIG_NAME)}
+    references = remote_code_references(texts)
+    if not references:
+        return []
+    return [
+        Problem(
+            "smoke",
+            "the tokenizer needs Python code of the source, which is never executed",
+            facts=tuple(references),
+            hint="`trtllm-pack convert` works without a tokenizer; for a release, point `source` "
+            "to a copy whose tokenizer transformers loads by itself",
+        )
+    ]
+
+
+def smoke_problems(recipe: Recipe, reason: str | None) -> list[Problem]:
+    """The smoke test must be executable as the recipe wants it."""
+    problems = []
+    if recipe.smoke.require_engine and reason is not None:
+        problems.append(
+            Problem(
+                "smoke",
+                f"`smoke.require_engine` is true, but the engine cannot run here: {reason}",
+                hint="run on a machine with a target GPU, or set `smoke.require_engine: false`",
+                kind=MachineError,
+            )
+        )
+    for number, prompt in enumerate(recipe.smoke.prompts):
+        wanted = prompt.max_new_tokens or recipe.smoke.max_new_tokens
+        if wanted > 1 and recipe.engine.kv_cache_type == "disabled":
+            problems.append(
+                Problem(
+                    "smoke",
+                    f"`smoke.prompts[{number}]` asks for {wanted} new tokens, but with "
+                    "`engine.kv_cache_type: disabled` an engine generates one",
+                    hint="remove `kv_cache_type`, for `paged`, or set `smoke.max_new_tokens: 1`",
+                    facts=(_CACHE_SOURCE,),
+                )
+            )
+        if wanted >= recipe.engine.max_seq_len:
+            problems.append(
+                Problem(
+                    "smoke",
+                    f"`smoke.prompts[{number}]` asks for {wanted} new tokens, but "
+                    f"`engine.max_seq_len` is {recipe.engine.max_seq_len}",
+                    hint="ask for fewer new tokens",
+                )
+            )
+    return problems
