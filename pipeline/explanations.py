@@ -35,6 +35,7 @@ OPTION_GROUPS: Mapping[str, tuple[str, ...]] = {
         "use_fp8_context_fmha",
         "remove_input_padding",
         "kv_cache_type",
+        "kv_cache_tokens",
         "tokens_per_block",
         "fuse_fp4_quant",
         "streamingllm",

@@ -46,6 +46,12 @@ class BuildOptions(PluginOptions):
     kv_cache_type: Literal["paged", "continuous", "disabled"] = Field(
         "paged", description="How the KV cache lies in memory"
     )
+    kv_cache_tokens: PositiveInt | None = Field(
+        None,
+        description="Tokens for which the memory plan must find room in the KV cache. Default: all "
+        "sequences of a batch at full length. A paged cache needs fewer where not all are long at "
+        "once: what finds no room waits",
+    )
     logits_dtype: Literal["float16", "float32"] | None = Field(
         None, description="Type of the logits. Default: the checkpoint's, `float32`"
     )

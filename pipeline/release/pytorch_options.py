@@ -115,6 +115,7 @@ ROWS: tuple[Row, ...] = (
             "use_timing_cache",
             "build_timeout_s",
             "multiple_profiles",
+            "kv_cache_tokens",
         )
     ),
     *(

@@ -15,8 +15,8 @@ from pipeline.stages.stage import Inputs, Stage
 TUNED_BY = ("tensorrt", "tensorrt-cu13")
 """Builders that choose kernels by timing them on the GPU that is present."""
 
-DECIDES_NO_ENGINE = frozenset({"workers", "build_timeout_s", "use_timing_cache"})
-"""Keys of `engine` that say how fast a build goes and when it is given up, and nothing else."""
+DECIDES_NO_ENGINE = frozenset({"workers", "build_timeout_s", "use_timing_cache", "kv_cache_tokens"})
+"""Keys of `engine` that say how a build goes, or what a plan holds it against, and nothing else."""
 
 
 def settings(plan: Plan) -> Json:

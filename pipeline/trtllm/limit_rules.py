@@ -172,6 +172,32 @@ LIMIT_RULES = (
         sure="1.x",
     ),
     Rule(
+        name="cache-under-sequence",
+        effect="unmet",
+        when="kv_cache_tokens != None and kv_cache_type != 'disabled'"
+        " and kv_cache_tokens < max_seq_len * max_beam_width",
+        keys=("engine.kv_cache_tokens", "engine.max_seq_len", "engine.max_beam_width"),
+        says="`engine.kv_cache_tokens` is {kv_cache_tokens}, too few for one sequence of "
+        "`max_seq_len` {max_seq_len} in each of `max_beam_width` {max_beam_width}: with such a "
+        "cache TensorRT-LLM warns and shortens sequences at run time",
+        fix="raise `kv_cache_tokens`, or lower `max_seq_len`",
+        source="TensorRT-LLM `trtGptModelInflightBatching.cpp`, "
+        "clampWindowSizesToFitAtLeastOneSequence",
+        sure="1.3rc3",
+    ),
+    Rule(
+        name="cache-over-batch",
+        effect="ignored",
+        when="kv_cache_tokens != None"
+        " and (kv_cache_type == 'disabled'"
+        " or kv_cache_tokens > max_batch_size * max_beam_width * (max_seq_len + tokens_per_block))",
+        keys=("engine.kv_cache_tokens",),
+        says="`engine.kv_cache_tokens` is {kv_cache_tokens}, more than a whole batch fills",
+        fix="remove `kv_cache_tokens`",
+        source="this project's memory plan",
+        sure="inferred",
+    ),
+    Rule(
         name="workers-over-ranks",
         effect="ignored",
         when="workers > world_size",

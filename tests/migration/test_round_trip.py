@@ -33,7 +33,7 @@ NOT_ASKED = {
     # They depend on others, and are made below, or are not TensorRT-LLM's.
     "kv_cache_type", "lora_plugin", "lora_target_modules", "max_num_tokens", "opt_num_tokens",
     "speculative_decoding_mode", "max_draft_len", "user_buffer", "reduce_fusion", "workers",
-    "use_timing_cache", "build_timeout_s", "dora_plugin",
+    "use_timing_cache", "build_timeout_s", "kv_cache_tokens", "dora_plugin",
 }  # fmt: skip
 
 

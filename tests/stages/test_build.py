@@ -170,9 +170,9 @@ def test_the_key_of_a_build_by_tensorrt_llm_has_its_gpu_and_driver() -> None:
     assert len({*same, *others}) == 1 + len(others)
 
 
-def test_how_fast_a_build_goes_is_not_in_its_key() -> None:
+def test_what_decides_no_engine_is_not_in_its_key() -> None:
     changes: list[dict[str, Any]] = [{"workers": 2}, {"build_timeout_s": 7}]
-    changes.append({"use_timing_cache": False})
+    changes += [{"use_timing_cache": False}, {"kv_cache_tokens": 65536}]
     assert {trtllm_key(**change) for change in changes} == {trtllm_key()}
 
 

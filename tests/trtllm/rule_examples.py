@@ -106,6 +106,14 @@ LIMITS = {
         case(model={"rotary_scaling": _DYNAMIC}, max_seq_len=8193),
         case(model={"rotary_scaling": _DYNAMIC}, max_seq_len=8192),
     ),
+    "cache-under-sequence": (
+        case(max_seq_len=4096, kv_cache_tokens=4095),
+        case(max_seq_len=4096, kv_cache_tokens=4096),
+    ),
+    "cache-over-batch": (
+        case(max_batch_size=2, max_seq_len=2048, kv_cache_tokens=9000),
+        case(max_batch_size=2, max_seq_len=2048, kv_cache_tokens=4096),
+    ),
     "workers-over-ranks": (case(workers=2), ranks(engine={"workers": 2}, tp_size=2)),
 }
 

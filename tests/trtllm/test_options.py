@@ -21,6 +21,7 @@ OWN = {
     "attention": "holds `context_fmha` and what must be proved",
     "use_timing_cache": "timing caches are kept in the store",
     "build_timeout_s": "`trtllm-build` has no limit",
+    "kv_cache_tokens": "the run time takes what memory there is",
 }
 """Keys of `engine` that are no option of TensorRT-LLM."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import pytest
@@ -454,6 +455,19 @@ def test_every_way_that_is_advised_makes_it_fit() -> None:
         assert memory_problems(llama_8b(), settings.model_copy(update={key: value + 1}), NOTHING)
     assert "set `checkpoint.tp_size: 4`" in (problem.hint or "")
     assert memory_problems(with_layout(llama_8b(), 4, 1), settings, NOTHING) == []
+
+
+def test_a_paged_cache_may_be_smaller_than_a_whole_batch_if_the_recipe_says_so() -> None:
+    settings = EngineSettings(targets=("sm90",), max_batch_size=64, max_seq_len=32768)
+    (problem,) = memory_problems(llama_8b(), settings, NOTHING)
+    (advised,) = re.findall(r"`engine.kv_cache_tokens: (\d+)` if not", problem.hint or "")
+    smaller = settings.model_copy(update={"kv_cache_tokens": int(advised)})
+    assert memory_problems(llama_8b(), smaller, NOTHING) == []
+    larger = settings.model_copy(update={"kv_cache_tokens": int(advised) + 64})
+    assert memory_problems(llama_8b(), larger, NOTHING) != []
+    whole = settings.model_copy(update={"kv_cache_tokens": 10**9})
+    plans = [memory_plan(llama_8b(), each) for each in (whole, settings)]
+    assert plans[0].fullest.num_bytes == plans[1].fullest.num_bytes
 
 
 def test_two_limits_are_lowered_where_neither_is_enough() -> None:

@@ -29,8 +29,8 @@ CACHE_TOLD = """\
 the largest known GPU of `sm80`, has 85.1 GB
     KV cache              343.6 GB  bytes per token x max_batch_size x max_beam_width x \
 max_seq_len, in whole pages of tokens_per_block (read in a source state of the 1.2 line)
-    hint: lower `engine.max_batch_size` to 1, or set `checkpoint.tp_size: 4` and \
-`checkpoint.pp_size: 3`"""
+    hint: lower `engine.max_batch_size` to 1, or set `engine.kv_cache_tokens: 57760` if not all \
+sequences are long at once, or set `checkpoint.tp_size: 4` and `checkpoint.pp_size: 3`"""
 
 LOGITS = """\
 engine:

@@ -9,6 +9,7 @@ from pipeline.artifact import Json
 from pipeline.engines.trtllm.memory.fallback import is_fused_on
 from pipeline.engines.trtllm.memory.layouts import first_fitting, layout_needs
 from pipeline.engines.trtllm.memory.plan import MemoryPlan, fits, memory_plan, usable_bytes
+from pipeline.engines.trtllm.memory.terms import cached_tokens, limits_of
 from pipeline.engines.trtllm.memory.weights import rank_weights
 from pipeline.hardware import Gpu
 from pipeline.recipe.schema import EngineSettings
@@ -83,6 +84,7 @@ def _limit_ways(room: _Room, settings: EngineSettings) -> list[str]:
         least["max_num_tokens"] = max(settings.max_input_len, settings.tokens_per_block)
     found = {key: room.largest(settings, key, low) for key, low in least.items()}
     ways = [f"lower `engine.{key}` to {value}" for key, value in found.items() if value]
+    ways += _cache_ways(room, settings)
     if ways:
         return ways
     single = settings.model_copy(update={"max_batch_size": 1})
@@ -90,6 +92,19 @@ def _limit_ways(room: _Room, settings: EngineSettings) -> list[str]:
     if length is None:
         return []
     return [f"lower `engine.max_batch_size` to 1 and `engine.max_seq_len` to {length}"]
+
+
+def _cache_ways(room: _Room, settings: EngineSettings) -> list[str]:
+    """Less cache than for all sequences at full length, as long as one of them has room."""
+    if settings.kv_cache_type != "paged" or settings.kv_cache_tokens is not None:
+        return []
+    limits = limits_of(settings)
+    asked = settings.model_copy(update={"kv_cache_tokens": cached_tokens(settings, limits)})
+    least = limits.seq_len * settings.max_beam_width
+    tokens = room.largest(asked, "kv_cache_tokens", least)
+    if tokens is None:
+        return []
+    return [f"set `engine.kv_cache_tokens: {tokens}` if not all sequences are long at once"]
 
 
 def _holding_gpu(plan: MemoryPlan, target: str) -> KnownGpu | None:

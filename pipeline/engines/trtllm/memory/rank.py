@@ -88,6 +88,8 @@ def _cache(per_token: int, settings: EngineSettings, limits: Limits) -> Term:
         "bytes per token x max_batch_size x max_beam_width x max_seq_len, in whole pages of "
         "tokens_per_block"
     )
+    if settings.kv_cache_tokens is not None:
+        words = "bytes per token x kv_cache_tokens, in whole pages of tokens_per_block"
     return Term("KV cache", per_token * cached_tokens(settings, limits), words, "1.2")
 
 

@@ -87,12 +87,18 @@ def kv_bytes_per_token(config: Mapping[str, Json], pp_rank: int) -> int:
 
 
 def cached_tokens(settings: EngineSettings, limits: Limits) -> int:
-    """Tokens that the cache must hold at the asked limits; whole pages for each sequence."""
+    """Tokens that the cache must hold at the asked limits; whole pages for each sequence.
+
+    `kv_cache_tokens` may ask for fewer than all sequences at full length.
+    """
     if settings.kv_cache_type == "disabled":
         return 0
     page = settings.tokens_per_block if settings.kv_cache_type == "paged" else 1
     copies = 1 if settings.gpt_attention_plugin is not None else 2
-    return copies * limits.sequences * -(-limits.seq_len // page) * page
+    every = copies * limits.sequences * -(-limits.seq_len // page) * page
+    if settings.kv_cache_tokens is None:
+        return every
+    return min(every, -(-settings.kv_cache_tokens // page) * page)
 
 
 def values_per_token(config: Mapping[str, Json]) -> int:
