@@ -69,6 +69,13 @@ def stages_until(plan: SourcePlan, last: str) -> tuple[AnyStage, ...]:
     return stages[: names.index(last) + 1]
 
 
+def problems_until(problems: Sequence[Problem], last: str) -> list[Problem]:
+    """Those of the stages up to and including `last`; all where only later ones have any."""
+    names = [stage.name for stage in STAGES]
+    concerned = names[: names.index(last) + 1]
+    return [each for each in problems if each.stage in concerned] or list(problems)
+
+
 def preview(plan: SourcePlan, store: Store, until: str) -> list[StageState]:
     """Keys and reusable artifacts of the stages, without any work."""
     keys: dict[str, str] = {}

@@ -62,3 +62,15 @@ def test_too_little_memory_is_refused(recipe: Path, tmp_path: Path) -> None:
     assert "--max-memory" in done.stderr
     again = run_command("convert", str(recipe), "--store", store, "--max-memory", "9")
     assert again.returncode == 0, again.stderr
+
+
+def test_problems_of_later_stages_are_not_told(recipe: Path, tmp_path: Path) -> None:
+    """TensorRT-LLM is not installed here, which is nothing to somebody who only converts."""
+    changes = ("--set", "checkpoint.tp_size=3", "--set", "checkpoint.moe_ep_size=1")
+    backend = ("--set", "engine.backend=trtllm", "--store", str(tmp_path / "store"))
+    done = run_command("convert", str(recipe), *changes, *backend)
+    assert done.returncode == 3
+    assert "the plan has 1 problem\n" in done.stderr
+    assert "tensorrt_llm" not in done.stderr
+    planned = run_command("plan", str(recipe), *changes, *backend)
+    assert "`tensorrt_llm` is not installed" in planned.stderr

@@ -63,7 +63,9 @@ def _resolve(
     store: Store,
     offline: bool,
     max_memory_mb: int | None = None,
+    until: str = "package",
 ) -> Plan | PytorchPlan:
+    """The plan. Where there is none, only the problems of stages up to `until` are told."""
     from pipeline.hardware import detect
     from pipeline.plan import resolve
     from pipeline.pytorch_plan import resolve_pytorch
@@ -75,14 +77,19 @@ def _resolve(
     if loaded.recipe.package.kind == "pytorch":
         return resolve_pytorch(loaded, memory=memory, hardware=detect(), offline=offline)
     limit = {} if max_memory_mb is None else {"max_memory_bytes": max_memory_mb * 1_000_000}
-    return resolve(
-        loaded,
-        memory=memory,
-        hardware=detect(),
-        cache_dir=store.build_caches,
-        offline=offline,
-        **limit,
-    )
+    try:
+        return resolve(
+            loaded,
+            memory=memory,
+            hardware=detect(),
+            cache_dir=store.build_caches,
+            offline=offline,
+            **limit,
+        )
+    except PlanRefused as refused:
+        from pipeline.run import problems_until
+
+        raise PlanRefused(problems_until(refused.problems, until)) from None
 
 
 def _stage_command(name: str, until: str, help_text: str) -> Callable[..., None]:
@@ -103,7 +110,7 @@ def _stage_command(name: str, until: str, help_text: str) -> Callable[..., None]
     ) -> None:
         with answering(Mode(as_json, quiet, debug)) as console:
             opened = _open_store(store)
-            plan = _resolve(recipe, variant, overrides, opened, offline, max_memory)
+            plan = _resolve(recipe, variant, overrides, opened, offline, max_memory, until)
             _carry_out(name, until, plan, opened, console, out, lock_timeout)
 
     command.__doc__ = help_text
@@ -153,7 +160,7 @@ def convert(
     """Convert to a TensorRT-LLM checkpoint, and verify the round trip."""
     with answering(Mode(as_json, quiet, debug)) as console:
         opened = _open_store(store)
-        plan = _resolve(recipe, variant, overrides, opened, offline, max_memory)
+        plan = _resolve(recipe, variant, overrides, opened, offline, max_memory, "verify")
         if explain is None:
             _carry_out("convert", "verify", plan, opened, console, out, lock_timeout)
             return
