@@ -10,6 +10,7 @@ from pipeline.console import fields, format_bytes, problem_document, render_prob
 from pipeline.errors import Problem
 from pipeline.hardware import free_disk_bytes
 from pipeline.plan import Plan, SourcePlan
+from pipeline.pytorch_plan import PytorchPlan
 from pipeline.run import StageState
 from pipeline.run_record import past_seconds
 from pipeline.store import Store
@@ -22,16 +23,8 @@ def plan_document(
 ) -> dict[str, Json]:
     """Everything that the plan resolved, JSON."""
     conversion = plan.conversion
-    past = past_seconds(plan, store)
     return {
-        "recipe": plan.recipe.model_dump(mode="json"),
-        "source": {
-            "kind": plan.source.listing.kind,
-            "where": plan.source.listing.where,
-            "commit": plan.source.listing.commit,
-            "num_files": len(plan.source.listing.files),
-            "total_bytes": plan.source.listing.total_bytes,
-        },
+        **shared_document(plan, states, problems, store),
         "checkpoint": {
             "architecture": plan.checkpoint.architecture,
             "family": plan.family.name,
@@ -50,7 +43,27 @@ def plan_document(
             "memory": plan.engine.memory_report(conversion.config, plan.recipe.engine),
             "notes": plan.engine.notes(conversion.config, plan.recipe.engine),
         },
-        "stages": [stage_document(plan, state, past) for state in states],
+    }
+
+
+def shared_document(
+    plan: Plan | PytorchPlan,
+    states: Sequence[StageState],
+    problems: Sequence[Problem],
+    store: Store,
+) -> dict[str, Json]:
+    """What the documents of all plans have, also of one without an engine."""
+    listing, past = plan.source.listing, past_seconds(plan, store)
+    return {
+        "recipe": plan.recipe.model_dump(mode="json"),
+        "source": {
+            "kind": listing.kind,
+            "where": listing.where,
+            "commit": listing.commit,
+            "num_files": len(listing.files),
+            "total_bytes": listing.total_bytes,
+        },
+        "stages": [_stage_document(plan, state, past) for state in states],
         "free": {
             "disk_bytes": free_disk_bytes(store.root),
             "memory_bytes": plan.hardware.available_memory_bytes,
@@ -59,7 +72,7 @@ def plan_document(
     }
 
 
-def stage_document(
+def _stage_document(
     plan: SourcePlan, state: StageState, past: Mapping[str, float]
 ) -> dict[str, Json]:
     """A stage before a run: what is reused, and what it takes."""
@@ -76,21 +89,33 @@ def stage_document(
 
 def plan_text(document: dict[str, Json], problems: Sequence[Problem]) -> str:
     """The plan for people."""
-    parts = [
-        f"plan of {document['recipe']['name']}",
-        fields(_plan_fields(document)),
-        "",
-        table([HEADING, *map(stage_row, document["stages"])]),
-        "",
-        fields(budget_fields(document)),
-        "",
-    ]
-    memory = document["engine"]["memory"]
-    if memory is not None:
-        parts += [*memory_lines(memory), ""]
-    if document["engine"]["notes"]:
-        parts += [*(f"  note: {note}" for note in document["engine"]["notes"]), ""]
-    return "\n".join([*parts, *problem_lines(problems)])
+    memory, notes = document["engine"]["memory"], document["engine"]["notes"]
+    parts = [] if memory is None else [*memory_lines(memory), ""]
+    if notes:
+        parts += [*(f"  note: {note}" for note in notes), ""]
+    heading = f"plan of {document['recipe']['name']}"
+    return shared_text(heading, _plan_fields(document), document, parts, problems)
+
+
+def shared_text(
+    heading: str,
+    rows: Mapping[str, str],
+    document: Mapping[str, Json],
+    parts: Sequence[str],
+    problems: Sequence[Problem],
+) -> str:
+    """A plan for people: what it is, its stages, what they take, `parts` of its own, problems."""
+    lines = [heading, fields(rows), ""]
+    lines += [table([HEADING, *map(_stage_row, document["stages"])]), ""]
+    lines += [fields(_budget_fields(document)), ""]
+    return "\n".join([*lines, *parts, *problem_lines(problems)])
+
+
+def source_text(source: Mapping[str, Json]) -> str:
+    """For example `owner/name at 0123456789ab: 9 files, 1.5 GB`, with the whole commit."""
+    commit = f" at {source['commit']}" if source["commit"] else ""
+    size = format_bytes(source["total_bytes"])
+    return f"{source['where']}{commit}: {source['num_files']} files, {size}"
 
 
 def problem_lines(problems: Sequence[Problem]) -> list[str]:
@@ -104,14 +129,12 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
 
 
 def _plan_fields(document: dict[str, Json]) -> dict[str, str]:
-    source, checkpoint, engine = document["source"], document["checkpoint"], document["engine"]
+    checkpoint, engine = document["checkpoint"], document["engine"]
     settings = document["recipe"]["engine"]
-    commit = f" at {source['commit']}" if source["commit"] else ""
     ranks = checkpoint["rank_bytes"]
     size = format_bytes(max(ranks))
     rows = {
-        "source": f"{source['where']}{commit}: {source['num_files']} files, "
-        f"{format_bytes(source['total_bytes'])}",
+        "source": source_text(document["source"]),
         "model": f"{checkpoint['architecture']}, family {checkpoint['family']}",
         "checkpoint": f"{checkpoint['dtype']}, tp {checkpoint['tp_size']} x "
         f"pp {checkpoint['pp_size']}: {len(ranks)} rank{'s' if len(ranks) > 1 else ''} "
@@ -131,7 +154,7 @@ def _plan_fields(document: dict[str, Json]) -> dict[str, str]:
     return rows
 
 
-def stage_row(stage: Json) -> tuple[str, ...]:
+def _stage_row(stage: Json) -> tuple[str, ...]:
     """A stage as a row below `HEADING`."""
     sizes = [stage["disk_bytes"], stage["memory_bytes"]]
     shown = [format_bytes(size) if size and not stage["cached"] else "-" for size in sizes]
@@ -142,7 +165,7 @@ def stage_row(stage: Json) -> tuple[str, ...]:
     return (stage["stage"], state, *shown, took, key)
 
 
-def budget_fields(document: dict[str, Json]) -> dict[str, str]:
+def _budget_fields(document: Mapping[str, Json]) -> dict[str, str]:
     """Disk and memory, needed and there."""
     todo = [stage for stage in document["stages"] if not stage["cached"]]
     disk = sum(stage["disk_bytes"] for stage in todo)

@@ -7,11 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.artifact import Artifact, Json
-from pipeline.console import (
-    fields,
-    printable,
-    table,
-)
+from pipeline.console import fields, printable, table
 from pipeline.engines.attention_proof import PROOF_NAME
 from pipeline.errors import UsageError
 from pipeline.recipe.load import load_recipe

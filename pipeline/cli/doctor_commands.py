@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.answering import Mode, answering
-from pipeline.cli.options import DebugOpt, JsonOpt, StoreOpt
+from pipeline.cli.options import DebugOpt, JsonOpt, StoreOpt, store_folder
 from pipeline.errors import MachineError, UsageError
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ def doctor(
     No network request is made.
     """
     with answering(Mode(json=as_json, debug=debug)) as console:
-        from platformdirs import user_cache_path
-
         from pipeline.cli.doctor_text import doctor_text
         from pipeline.doctor.examination import examine
         from pipeline.doctor.installed import read_installed
@@ -61,8 +59,7 @@ def doctor(
         installed = read_installed()
         if write_facts is not None:
             _write(installed, write_facts)
-        folder = store or user_cache_path("trtllm-pack")
-        document = examine(folder.absolute(), installed)
+        document = examine(store_folder(store), installed)
         missing = [name for name in require or [] if not document["backends"][name]["builds"]]
         document["required"] = {"backends": list(require or []), "missing": missing}
         console.result(document, doctor_text(document))

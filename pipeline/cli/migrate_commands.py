@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.answering import Mode, answering
+from pipeline.cli.new_file import write_new
 from pipeline.cli.options import DebugOpt, JsonOpt
 from pipeline.errors import MachineError, RecipeError, UsageError
 
@@ -84,7 +85,7 @@ def migrate(
         options = Options(origin, name, source, _targets(target or ()), _variables(var or ()))
         migration = migrate_text(text, options)
         if out is not None:
-            _write(out, redact(migration.recipe))
+            write_new(out, redact(migration.recipe))
         if not as_json:
             sys.stderr.write(redact(printable(explain(migration))) + "\n\n")
             sys.stderr.flush()
@@ -136,13 +137,3 @@ def _variables(given: Sequence[str]) -> Mapping[str, str]:
         if not re.match(r"[A-Za-z_][A-Za-z0-9_]*=", text):
             raise UsageError(f"`--var {text}` is not `NAME=VALUE`")
     return {text.split("=", 1)[0]: text.split("=", 1)[1] for text in given}
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        with path.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
-        raise UsageError(f"`{path}` exists already", hint="choose another name") from None
-    except OSError as error:
-        raise MachineError(f"`{path}` cannot be written: {error.strerror}") from None

@@ -50,3 +50,12 @@ ExplainOpt = Annotated[
 JsonOpt = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 QuietOpt = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 DebugOpt = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def store_folder(path: Path | None) -> Path:
+    """The folder of the artifact store, absolute: what `--store` says, else the user's cache."""
+    if path is None:
+        from platformdirs import user_cache_path
+
+        path = user_cache_path("trtllm-pack")
+    return path.absolute()

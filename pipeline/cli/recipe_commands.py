@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.answering import Mode, answering
+from pipeline.cli.new_file import write_new
 from pipeline.cli.options import DebugOpt, JsonOpt
-from pipeline.errors import PipelineError, RecipeError, UsageError
+from pipeline.errors import PipelineError, RecipeError
 
 recipes_app = typer.Typer(help="Write, check and list recipes.", no_args_is_help=True)
 
@@ -76,11 +77,7 @@ def init(
 
         text = new_recipe(name, repo=repo, path=path)
         file = Path(f"{name}.yaml")
-        try:
-            with file.open("x", encoding="utf-8") as stream:
-                stream.write(text)
-        except FileExistsError:
-            raise UsageError(f"`{file}` exists already", hint="choose another name") from None
+        write_new(file, text)
         console.result({"recipe": str(file)}, f"wrote {file}")
 
 

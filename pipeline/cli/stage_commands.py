@@ -22,6 +22,7 @@ from pipeline.cli.options import (
     SetOpt,
     StoreOpt,
     VariantOpt,
+    store_folder,
 )
 from pipeline.errors import PlanRefused
 
@@ -41,7 +42,6 @@ STAGE_HELP = {
 }
 """Command -> last stage that it runs, help. `--out` places the artifact of the command's stage."""
 
-
 HASHED_BY_PLAN_BYTES = 1 << 30
 """A local source up to this size is hashed by `plan`, problems aside, so that keys are shown."""
 
@@ -49,11 +49,7 @@ HASHED_BY_PLAN_BYTES = 1 << 30
 def _open_store(path: Path | None) -> Store:
     from pipeline.store import Store
 
-    if path is None:
-        from platformdirs import user_cache_path
-
-        path = user_cache_path("trtllm-pack")
-    return Store(path.absolute())
+    return Store(store_folder(path))
 
 
 def _resolve(

@@ -18,9 +18,11 @@ from typing import IO, Any
 from pipeline.artifact import Json
 from pipeline.doctor.help_text import COLUMNS, read_help
 from pipeline.engines.child_process import child_environment
-from pipeline.engines.trtllm.environment import kept_variables
+from pipeline.engines.trtllm.environment import kept_variables, visible_devices
+from pipeline.engines.trtllm.failures import how_ended
+from pipeline.engines.trtllm.request import PROGRAM
 
-PACKAGE, PROGRAM = "tensorrt_llm", "trtllm-build"
+PACKAGE = "tensorrt_llm"
 TIMEOUT_S = 300.0
 """Importing TensorRT-LLM imports torch and more: half a minute on a cold disk is usual."""
 
@@ -128,20 +130,19 @@ def _text(stream: IO[bytes]) -> str:
 
 def _environment(home: str) -> dict[str, str]:
     """As a build's, but packages are found as here, and lines never break."""
-    own = kept_variables(os.environ) | {"PYTHONPATH": child_environment()["PYTHONPATH"]}
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        own["CUDA_VISIBLE_DEVICES"] = os.environ["CUDA_VISIBLE_DEVICES"]
-    return own | {
+    return {
+        **kept_variables(os.environ),
+        **visible_devices(),
         "COLUMNS": COLUMNS,
         "HOME": home,
         "LC_ALL": "C.UTF-8",
         "NO_COLOR": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": child_environment()["PYTHONPATH"],
         "TMPDIR": home,
     }
 
 
 def _death(code: int, errors: str) -> str:
-    died = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     lines = [line for line in errors.strip().splitlines() if line.strip()][-LAST_LINES:]
-    return "; ".join([f"it died with {died}", *(line.strip() for line in lines)])
+    return "; ".join([f"it died with {how_ended(code)}", *(line.strip() for line in lines)])

@@ -19,7 +19,7 @@ PROGRAMS = {
     "trtllm-build": "builds engines of the backend `trtllm`",
     "mpirun": "starts the ranks of an engine that has several",
     "nvidia-smi": "tells the GPUs",
-    "nsys": "NVIDIA's profiler; nothing here needs it",
+    "nsys": "watches which kernels run in an engine that has several ranks",
     "tritonserver": "serves a Triton model repository; nothing here needs it",
 }
 """Program -> what it is for."""

@@ -24,9 +24,6 @@ from pipeline.engines.generation import (
 if TYPE_CHECKING:
     from pipeline.engines.generation import Logits
 
-if TYPE_CHECKING:
-    from pipeline.engines.generation import Logits
-
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:

@@ -109,7 +109,7 @@ _OLDER_SPELLINGS = [
         "enable_context_fmha_fp32_acc",
         "perhaps one",
         "gone",
-        GONE["context_fmha_fp32_acc"].removesuffix(", or leave it out"),
+        _why("context_fmha_fp32_acc"),
     ),
     Row(("world_size",), "one", "gone", "~built_world_size", "the checkpoint says it"),
     Row(("model",), "one", "renamed", "~model_dir", "`source.repo` or `source.path`"),

@@ -58,9 +58,8 @@ def read_config(text: str) -> Mapping[str, Json]:
 def take_config(draft: Draft, document: Mapping[str, Json]) -> Kind:
     """Take every name of a config; what program's defaults hold for what is not there."""
     if "builder_config" in document:
-        parts = {key: document.get(key) or {} for key in ("builder_config", "plugin_config")}
-        _take_part(draft, "builder_config", parts["builder_config"], is_checkpoint=False)
-        _take_part(draft, "plugin_config", parts["plugin_config"], is_checkpoint=False)
+        for part in ("builder_config", "plugin_config"):
+            _take_part(draft, part, document.get(part), is_checkpoint=False)
         return "old build"
     if "pretrained_config" in document or "build_config" in document:
         _take_part(

@@ -14,7 +14,6 @@ from pipeline.migration.rows import NOT_GIVEN, OPEN_VERDICTS, Row, Verdict
 PLACEHOLDER = "${%s}: not in the script"
 """A text that no key of a recipe takes, so that a recipe with it cannot be run by mistake."""
 
-
 _STRAY = "it belongs to no flag; a line goes on where a backslash is its very last character"
 
 
@@ -90,7 +89,7 @@ class Draft:
     ) -> None:
         """Say what became of a flag; with a key, also set it."""
         if key is not None:
-            self.set(key, value, "" if verdict == "kept" else f"{given.shown}")
+            self.set(key, value, "" if verdict == "kept" else given.shown)
         self.answers.append(
             Answer(given.program, given.line, given.shown, verdict, why, key, value, given.place)
         )
@@ -180,10 +179,10 @@ def translate(given: Given, row: Row) -> Json:
     lower = text.lower()
     if lower in named:
         return named[lower]
-    number = whole_number(text)
-    return text if number is None else number
+    return int(text) if re.fullmatch(r"-?[0-9]{1,15}", text) else text
 
 
-def whole_number(text: str) -> int | None:
-    """The number that a text of digits is."""
-    return int(text) if re.fullmatch(r"-?[0-9]{1,15}", text) else None
+def number_of(given: Given) -> int | None:
+    """The whole number that a flag gives; None where it gives none."""
+    value = None if given.row is None else translate(given, given.row)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -122,8 +122,7 @@ def _of_engine(engine: Engine, workflow: Workflow, options: Options) -> Named:
     settle_limits(draft, build.kind if build else None, build.family if build else None)
     settle(draft)
     settle_smoke(draft, engine.runs)
-    if not draft.has_layout and "checkpoint.tp_size" not in draft.values:
-        draft.unwritten.append(Unwritten("checkpoint.tp_size", "the checkpoint's", 1))
+    _state_layout(draft)
     if engine.build is not None and is_old:
         state_old_switches(draft, engine.build)
     elif engine.converter is not None and "checkpoint.dtype" not in draft.values:
@@ -141,10 +140,15 @@ def _of_config(text: str, options: Options) -> Named:
     settle_source(draft, nothing, (), options.source)
     settle_limits(draft, kind)
     settle(draft)
-    if not draft.has_layout:
-        draft.unwritten.append(Unwritten("checkpoint.tp_size", "the checkpoint's", 1))
+    _state_layout(draft)
     assert not draft.facts, draft.facts  # every flag has its answer
     return Named(recipe_name(draft, nothing), draft, nothing)
+
+
+def _state_layout(draft: Draft) -> None:
+    """Where nothing says how the checkpoint was laid out, say that one rank is taken."""
+    if not draft.has_layout and "checkpoint.tp_size" not in draft.values:
+        draft.unwritten.append(Unwritten("checkpoint.tp_size", "the checkpoint's", 1))
 
 
 def _finish(engines: Sequence[Named], workflow: Workflow, options: Options) -> Migration:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.artifact import Json
-from pipeline.migration.draft import Draft, translate
+from pipeline.migration.draft import Draft, number_of, translate
 from pipeline.migration.programs import Given
 from pipeline.migration.rows import ON_OFF, Verdict
 from pipeline.migration.settle_options import (
@@ -41,7 +41,7 @@ def _settle_ranks(draft: Draft) -> None:
         if given is not None and not draft.has_layout:
             _built_layout(draft, given, name)
         elif given is not None:
-            asked, ranks = _number(given), size(draft, "tp_size") * size(draft, "pp_size")
+            asked, ranks = number_of(given), size(draft, "tp_size") * size(draft, "pp_size")
             there = ranks if name == "world_size" else size(draft, name)
             if given.unknown or not there:
                 draft.answer(given, "gone", "the checkpoint says it: the engine follows it")
@@ -51,7 +51,7 @@ def _settle_ranks(draft: Draft) -> None:
                 why = f"the checkpoint says it, and says {there}: the engine follows it"
                 draft.answer(given, "contradictory", why)
     if given := draft.weigh("~moe_tp_mode"):
-        if _number(given) == 1:
+        if number_of(given) == 1:
             why = "experts are shared among the ranks: `moe_ep_size` is `tp_size`"
             draft.answer(given, "renamed", why, "checkpoint.moe_ep_size", size(draft, "tp_size"))
         else:
@@ -69,11 +69,11 @@ def _built_layout(draft: Draft, given: Given, name: str) -> None:
         draft.not_known(given, f"checkpoint.{name}")
     else:
         why = "it was never a flag of `trtllm-build`, but nothing else says it"
-        draft.answer(given, "renamed", why, f"checkpoint.{name}", _number(given))
+        draft.answer(given, "renamed", why, f"checkpoint.{name}", number_of(given))
 
 
 def _world_size(draft: Draft, given: Given) -> None:
-    ranks = _number(given)
+    ranks = number_of(given)
     product = size(draft, "tp_size") * size(draft, "pp_size")
     if given.unknown or ranks is None:
         if "checkpoint.tp_size" in draft.values:
@@ -157,11 +157,6 @@ def _settle_logits(draft: Draft) -> None:
         why = "`gather_context_logits` and `gather_generation_logits`"
         draft.answer(given, "renamed", why, "engine.gather_context_logits", True)
         draft.set("engine.gather_generation_logits", True, given.shown)
-
-
-def _number(given: Given) -> int | None:
-    value = translate(given, given.row) if given.row else None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _value(given: Given) -> Json:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pipeline.artifact import Json
 from pipeline.migration.build_rows import OLD_BUILD_LIMITS
-from pipeline.migration.draft import PLACEHOLDER, Draft, Unwritten, translate
+from pipeline.migration.draft import PLACEHOLDER, Draft, Unwritten, number_of, translate
 from pipeline.migration.programs import Given, Invocation, Kind
 from pipeline.migration.rows import Verdict
 from pipeline.recipe.schema import EngineSettings
@@ -59,15 +59,15 @@ def _length(draft: Draft, name: str) -> int | None:
         return 0
     given = flags[-1]
     assert given.row is not None
-    value = translate(given, given.row)
-    if not given.unknown and isinstance(value, int) and not isinstance(value, bool):
-        return value
+    number = number_of(given)
+    if number is not None and not given.unknown:
+        return number
     draft.weigh(f"~max_{name}_len")
     key = "engine.max_input_len" if name == "input" else "engine.max_seq_len"
     if given.unknown:
         draft.not_known(given, key)
     else:
-        draft.answer(given, "kept", "", key, value)
+        draft.answer(given, "kept", "", key, translate(given, given.row))
     return None
 
 
@@ -109,22 +109,16 @@ def _settle_lengths(draft: Draft, lengths: dict[str, int | None], was: Mapping[s
 
 def _output(draft: Draft, given: Given, input_len: int, seq: int, *, is_given: bool) -> None:
     """`--max_output_len` was the length of the output alone."""
-    total = input_len + _output_len(given)
+    output = number_of(given) or 0
+    total = input_len + output
     if not is_given:
-        why = f"`max_seq_len` is prompt and output together: {input_len} + {total - input_len}"
+        why = f"`max_seq_len` is prompt and output together: {input_len} + {output}"
         draft.answer(given, "renamed", why, "engine.max_seq_len", seq)
     elif total == seq:
         draft.answer(given, "gone", "`max_seq_len` is prompt and output together, and is given")
     else:
         why = f"with the prompt it makes {total}, but `max_seq_len` is {seq}, which counts"
         draft.answer(given, "contradictory", why)
-
-
-def _output_len(given: Given) -> int:
-    assert given.row is not None
-    value = translate(given, given.row)
-    assert isinstance(value, int)
-    return value
 
 
 def _state(draft: Draft, name: str, value: int, was: str) -> None:

@@ -12,7 +12,6 @@ from pipeline.recipe.schema import EngineSettings
 FP8_OPTIONS = ("use_fp8_context_fmha", "fuse_fp4_quant", "norm_quant_fusion")
 """Options that TensorRT-LLM turns off by itself where the checkpoint is not quantised."""
 
-
 _ALWAYS_STATED = ("max_batch_size", "max_input_len", "max_seq_len", "max_num_tokens")
 _TYPES = ("float16", "bfloat16", "float32")
 _COMPUTING = ("engine.gpt_attention_plugin", "engine.gemm_plugin")
@@ -56,7 +55,7 @@ def settle_fusions(draft: Draft) -> None:
         else:
             why = "TensorRT-LLM turns it off where the checkpoint is not quantised"
             draft.drop(f"engine.{name}", "no effect", why)
-    for name, value in (*_quantised_plugins(draft),):
+    for name, value in _quantised_plugins(draft):
         _leave_key(draft, name, f"`{value}` needs a quantised checkpoint")
     if draft.values.get("engine.max_lora_rank") == 0 and "engine.lora_plugin" not in draft.values:
         draft.drop("engine.max_lora_rank", "no effect", "there are no adapters")
@@ -151,5 +150,5 @@ def _default(draft: Draft, key: str) -> None:
     draft.drop(key, verdict, why)
 
 
-def _text(given: Given | None) -> str:
-    return given.values[0].text if given is not None and given.values else ""
+def _text(given: Given) -> str:
+    return given.values[0].text if given.values else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.artifact import Json
-from pipeline.migration.draft import Draft, translate
+from pipeline.migration.draft import Draft, number_of
 from pipeline.migration.programs import Given, Invocation
 
 MAX_PROMPTS = 20
@@ -29,7 +29,7 @@ def settle_smoke(draft: Draft, runs: Sequence[Invocation]) -> None:
     if unique:
         draft.set("smoke.prompts", unique[:MAX_PROMPTS])
     if longest:
-        draft.set("smoke.max_new_tokens", longest, "")
+        draft.set("smoke.max_new_tokens", longest)
 
 
 def _prompts(draft: Draft, given: Given) -> list[Json]:
@@ -42,10 +42,9 @@ def _prompts(draft: Draft, given: Given) -> list[Json]:
 
 
 def _new_tokens(draft: Draft, given: Given) -> int:
-    assert given.row is not None
-    value = translate(given, given.row)
+    value = number_of(given)
     limit = draft.values.get("engine.max_seq_len")
-    if given.unknown or not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if given.unknown or value is None or value < 1:
         draft.answer(given, "at run time", "the script does not say how many: it is left out")
         return 0
     if isinstance(limit, int) and value >= limit:

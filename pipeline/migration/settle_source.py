@@ -143,7 +143,7 @@ def _set_given(draft: Draft, given: Given, engine: Engine, downloads: Sequence[D
 def _set_named(draft: Draft, source: str) -> None:
     """A source that the user names: `owner/name`, else a folder."""
     is_repo = REPO.fullmatch(source) is not None and not source.startswith(".")
-    draft.set("source.repo" if is_repo else "source.path", source, "")
+    draft.set("source.repo" if is_repo else "source.path", source)
 
 
 def recipe_name(draft: Draft, engine: Engine) -> str:

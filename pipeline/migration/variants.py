@@ -68,5 +68,5 @@ def _default(key: str) -> Json:
     for part in key.split(".")[1:]:
         value = getattr(value, part)
     if key == "smoke.prompts":
-        return ["Hello"]
+        return [prompt.text for prompt in value]
     return list(value) if isinstance(value, tuple) else value

@@ -84,7 +84,7 @@ def write_folder(
     if serving is not None:
         write_repository(folder, serving)
     records: dict[str, dict[str, Json]] = {
-        "attention": _read(chosen["engine/attention.json"]),
+        "attention": _read(chosen[f"engine/{PROOF_NAME}"]),
         "build": dict(inputs["build"].facts),
         "engine": _read(chosen[f"engine/{ENGINE_RECORD_NAME}"]),
         "parity": _read(chosen["parity.json"]),

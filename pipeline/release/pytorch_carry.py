@@ -42,6 +42,18 @@ def carry(recipe: Recipe) -> Carriage:
     return Carriage(options, idle, tuple(problems))
 
 
+def keys_in_vain(idle: Mapping[str, Json]) -> list[str]:
+    """Keys of `Carriage.idle` that the recipe sets to something else than their default.
+
+    Those of `package` are no options of a model: they say what is made.
+    """
+    return [
+        key
+        for key, entry in idle.items()
+        if not entry["is_default"] and not key.startswith("package.")
+    ]
+
+
 def serve_yaml(options: Mapping[str, Json]) -> bytes:
     """`serve.yaml`: sorted, one option a line."""
     import yaml

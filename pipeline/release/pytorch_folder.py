@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline.artifact import Artifact, Json, place, write_json
 from pipeline.checkpoint.huggingface import CONFIG_NAME
+from pipeline.engines.attention_proof import not_observed, write_proof
 from pipeline.progress import Progress
 from pipeline.release.folder import (
     find_licence,
@@ -24,10 +25,9 @@ from pipeline.sources.selection import LICENCE_NAME, MODELOPT_NAME
 CHECKPOINT = "checkpoint"
 SERVE_NAME = "serve.yaml"
 CARRIED_NAME = "carried.json"
-ATTENTION_NAME = "attention.json"
 
 NOT_BUILT = "a package of kind `pytorch` has no engine"
-NOT_OBSERVED = "nothing was executed"
+NOT_EXECUTED = "nothing was executed"
 
 
 def write_pytorch_folder(
@@ -57,7 +57,7 @@ def write_pytorch_folder(
         folder / CARRIED_NAME,
         {"options": dict(carriage.options), "without_meaning": dict(carriage.idle)},
     )
-    write_json(folder / ATTENTION_NAME, records["attention"])
+    write_proof(folder, records["attention"])
     source, licence = source_identity(download), find_licence(chosen)
     readme = render_pytorch_readme(name, source, licence, records, carriage)
     (folder / README_NAME).write_bytes(readme.encode())
@@ -82,7 +82,7 @@ def _records(
         "attention": {
             "requested": dict(recipe["engine"]["attention"]),
             "built": {"status": "not built", "evidence": NOT_BUILT},
-            "observed": {"status": "not observed", "reason": NOT_OBSERVED},
+            "observed": not_observed(NOT_EXECUTED),
         },
         "build": {},
         "engine": {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pipeline.artifact import Json
 from pipeline.release.manifest import Licence, SourceIdentity
-from pipeline.release.pytorch_carry import Carriage
+from pipeline.release.pytorch_carry import Carriage, keys_in_vain
 from pipeline.release.pytorch_options import RANK_KEYS
 from pipeline.release.readme import licence_text, origin_text
 
@@ -86,12 +86,9 @@ def render_pytorch_readme(
 
 
 def _idle_rows(carriage: Carriage) -> str:
-    """Keys that the recipe sets to something else than their default, in vain."""
-    rows = [
-        f"- `{key}`: {entry['because']}"
-        for key, entry in carriage.idle.items()
-        if not entry["is_default"] and not key.startswith("package.")
-    ]
+    """Keys that the recipe sets in vain, each with the reason."""
+    idle = carriage.idle
+    rows = [f"- `{key}`: {idle[key]['because']}" for key in keys_in_vain(idle)]
     if not rows:
         return "`serve.yaml` has all that the recipe sets."
     heading = "`serve.yaml` has what `trtllm-serve` can be told; these keys have no meaning for it:"

@@ -26,6 +26,7 @@ from pipeline.engines.reference import open_reference
 from pipeline.errors import MachineError
 from pipeline.plan import Plan
 from pipeline.progress import Progress
+from pipeline.recipe.smoke_section import Compare
 from pipeline.smoke_test.prompts import SmokePrompt, smoke_prompts
 from pipeline.smoke_test.record import RECORD_NAME, check_expectations, smoke_record
 from pipeline.stages.stage import Inputs, Stage
@@ -83,15 +84,8 @@ def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mappin
     outcomes = check_expectations(prompts, streams, generations)
     smoke = plan.recipe.smoke
     record = smoke_record(smoke, executed_by, prompts, streams, generations, outcomes)
-    if smoke.compare is not None and not compares:
-        record["comparison"] = {"compared": False, "reason": NO_ENGINE}
-    elif smoke.compare is not None:
-        progress.start("compare", len(prompts), "prompts")
-        with open_reference(inputs["convert"].path, plan.recipe.engine) as reference:
-            record["comparison"] = compare_with(
-                reference, greedy, compared, smoke.compare, vocab_size
-            )
-        progress.advance(len(prompts))
+    if smoke.compare is not None:
+        record["comparison"] = _comparison(plan, inputs, smoke.compare, greedy, compared, progress)
     if observed is not None:
         check_observed(observed, plan.recipe.engine.attention)
         write_proof(out_dir, with_observed(read_proof(inputs["build"].path), observed))
@@ -119,6 +113,25 @@ def _open_executor(plan: Plan, inputs: Inputs) -> Generator:
             hint="run on a machine with a target GPU, or set `smoke.require_engine: false`",
         )
     return open_reference(checkpoint_dir, plan.recipe.engine)
+
+
+def _comparison(
+    plan: Plan,
+    inputs: Inputs,
+    compare: Compare,
+    greedy: Sequence[GenerationRequest],
+    generations: Sequence[Generation],
+    progress: Progress,
+) -> dict[str, Json]:
+    """The engine's greedy generations held against the same graph on the CPU, one a prompt."""
+    if plan.executor != "engine":
+        return {"compared": False, "reason": NO_ENGINE}
+    vocab_size = plan.conversion.config["vocab_size"]
+    progress.start("compare", len(greedy), "prompts")
+    with open_reference(inputs["convert"].path, plan.recipe.engine) as reference:
+        found = compare_with(reference, greedy, generations, compare, vocab_size)
+    progress.advance(len(greedy))
+    return found
 
 
 def _executed_by(plan: Plan, generator: Generator) -> dict[str, str]:

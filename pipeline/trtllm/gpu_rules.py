@@ -15,7 +15,7 @@ SMOOTH_ALGOS = (
     "W8A8_SQ_PER_CHANNEL_PER_TENSOR_PLUGIN",
     "W8A8_SQ_PER_TENSOR_PER_TOKEN_PLUGIN",
 )
-FP8_ALGOS = ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_BLOCK_SCALES", "W4A8_AWQ")
+FP8_WEIGHT_ALGOS = ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "FP8_BLOCK_SCALES", "W4A8_AWQ")
 PYTORCH_ALGOS = (
     "FP8_BLOCK_SCALES",
     "NVFP4_AWQ",
@@ -117,7 +117,7 @@ GPU_RULES = (
     Rule(
         name="fp8-before-ada",
         effect="refused",
-        when=f"sm < 89 and quant_algo in {FP8_ALGOS}",
+        when=f"sm < 89 and quant_algo in {FP8_WEIGHT_ALGOS}",
         keys=_QUANTIZATION,
         says="the checkpoint is quantised as {quant_algo}, but {target} has no FP8 arithmetic",
         fix="choose a target from `sm89` on",

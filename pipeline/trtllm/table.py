@@ -36,8 +36,3 @@ RULES: tuple[Rule, ...] = tuple(rule for rules in GROUPS.values() for rule in ru
 def find_rule(name: str) -> Rule | None:
     """The rule of that name."""
     return next((rule for rule in RULES if rule.name == name), None)
-
-
-def rules_about(key: str) -> tuple[Rule, ...]:
-    """The rules that name a recipe key, such as `engine.gemm_plugin`."""
-    return tuple(rule for rule in RULES if key in rule.keys)

@@ -197,6 +197,13 @@ def test_limits_of_an_old_build_are_those_of_its_model() -> None:
     assert told["engine.gpt_attention_plugin"] == "off"
 
 
+def test_a_layout_in_a_json_is_not_said_to_be_missing() -> None:
+    migration = migrate('{"max_batch_size": 4, "tp_size": 2}', Options(source="owner/model"))
+    ((_, unwritten),) = migration.unwritten
+    assert _answer(migration, "tp_size").value == 2
+    assert "checkpoint.tp_size" not in {each.key for each in unwritten}
+
+
 def test_what_an_old_converter_wrote_is_no_source() -> None:
     migration = migrate("python build.py --model_dir c-model/gpt2/2-gpu --max_output_len 8")
     (answer,) = migration.open_answers

@@ -10,7 +10,7 @@ from pipeline.families import all_families
 from pipeline.recipe.sections import sections
 from pipeline.trtllm.model_rules import NOT_PIPELINED
 from pipeline.trtllm.rules import SURENESS, Finding, Rule, find_broken
-from pipeline.trtllm.table import GROUPS, RULES, find_rule, rules_about
+from pipeline.trtllm.table import GROUPS, RULES, find_rule
 from tests.trtllm.judged import case
 from tests.trtllm.rule_examples import EXAMPLES, GOOD
 
@@ -68,7 +68,7 @@ def test_a_rule_that_reads_an_unknown_fact_is_passed_by() -> None:
 
 def test_rules_are_found_by_name_and_by_key() -> None:
     assert find_rule("no-such-rule") is None
-    about = {rule.name for rule in rules_about("engine.reduce_fusion")}
+    about = {rule.name for rule in RULES if "engine.reduce_fusion" in rule.keys}
     assert {"reduce-fusion-one-rank", "two-norm-fusions"} <= about
 
 

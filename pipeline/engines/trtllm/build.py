@@ -99,17 +99,7 @@ def build_engine(
         _move(job, out_dir)
         placeholders = {str(checkpoint.path): CHECKPOINT, str(job.timings): TIMINGS}
         logs = log.write_clean(out_dir, {**placeholders, str(work): "{work}"})
-    timings = timing_cache_record(out_dir / TIMING_CACHE_NAME)
-    record = engine_record(
-        checkpoint,
-        settings,
-        job.request,
-        checked,
-        tools=job.versions,
-        gpus=job.gpus,
-        timing_cache=timings,
-    )
-    write_json(out_dir / CONFIG_NAME, record)
+    _write_record(job, checked, out_dir)
     built = built_answer(settings, checkpoint, checked, log)
     write_proof(out_dir, proof(settings.attention, built, not_observed(_NOT_OBSERVED)))
     return _facts(job, checked, built, logs)
@@ -202,6 +192,19 @@ def _move(job: _Job, out_dir: Path) -> None:
         path.rename(out_dir / path.name)
     if job.timings.is_file():
         job.timings.rename(out_dir / TIMING_CACHE_NAME)
+
+
+def _write_record(job: _Job, checked: CheckedEngine, out_dir: Path) -> None:
+    record = engine_record(
+        job.checkpoint,
+        job.settings,
+        job.request,
+        checked,
+        tools=job.versions,
+        gpus=job.gpus,
+        timing_cache=timing_cache_record(out_dir / TIMING_CACHE_NAME),
+    )
+    write_json(out_dir / CONFIG_NAME, record)
 
 
 def _facts(

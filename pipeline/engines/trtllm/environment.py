@@ -1,4 +1,4 @@
-"""The environment of `trtllm-build`: what it needs of ours, and nothing that may be a secret."""
+"""The environment of TensorRT-LLM's programs: what they need of ours, and no secrets."""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ def builder_environment(devices: Sequence[str]) -> dict[str, str]:
 
     HOME and TMPDIR are a scratch folder of the supervisor's.
     """
-    found = kept_variables(os.environ)
-    found |= {
+    return {
+        **kept_variables(os.environ),
+        **visible_devices(devices),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "LC_ALL": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -42,11 +43,14 @@ def builder_environment(devices: Sequence[str]) -> dict[str, str]:
         # For the C++ part, whose fallback warnings must be seen; it wins over `--log_level`.
         "TLLM_LOG_LEVEL": "info",
     }
+
+
+def visible_devices(devices: Sequence[str] = ()) -> dict[str, str]:
+    """CUDA_VISIBLE_DEVICES of these GPUs (`Gpu.device`), or ours where none are named."""
     if devices:
-        found["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
-    elif "CUDA_VISIBLE_DEVICES" in os.environ:
-        found["CUDA_VISIBLE_DEVICES"] = os.environ["CUDA_VISIBLE_DEVICES"]
-    return found
+        return {"CUDA_VISIBLE_DEVICES": ",".join(devices)}
+    ours = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {} if ours is None else {"CUDA_VISIBLE_DEVICES": ours}
 
 
 def kept_variables(environment: Mapping[str, str]) -> dict[str, str]:

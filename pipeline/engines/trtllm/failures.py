@@ -16,7 +16,7 @@ from pipeline.errors import (
 )
 
 SHOWN_LINES = 20
-"""Lines of a worker's output that an error shows, from the end."""
+"""Lines of a failed program's output that its error shows, from the end."""
 
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 """Exit codes of a program that was killed, and of a shell or launcher whose program was."""

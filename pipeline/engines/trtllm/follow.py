@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from pipeline.engines.trtllm.failures import without_frames
+from pipeline.engines.trtllm.failures import SHOWN_LINES, without_frames
 from pipeline.errors import VerificationError
 from pipeline.progress import Progress
 from pipeline.trtllm.log_lines import (
@@ -27,11 +27,8 @@ from pipeline.trtllm.log_lines import (
     without_times,
 )
 
-TAIL_LINES = 20
-"""Last lines of a failed build that its error shows, stacks of Python left out."""
-
 _LOOKED_AT_LINES = 400
-"""Where they are looked for: a stack through torch has a hundred lines."""
+"""Where the lines of an error are looked for: a stack through torch has a hundred of them."""
 
 KEPT_LINES = 50
 """Of each kind of line: a build of many layers repeats itself."""
@@ -96,8 +93,8 @@ class BuildLog:
             self._saved += STEPS[-1].is_in(line)
 
     def tail(self) -> list[str]:
-        """The last lines, oldest first."""
-        return without_frames(list(self._tail))[-TAIL_LINES:]
+        """The last lines, oldest first, stacks of Python left out."""
+        return without_frames(list(self._tail))[-SHOWN_LINES:]
 
     def write_clean(self, out_dir: Path, placeholders: Mapping[str, str]) -> list[str]:
         """Write the logs without what differs from run to run; the names of the files.

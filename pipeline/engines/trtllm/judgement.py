@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from pipeline.artifact import Json
 from pipeline.engines.engine import TargetSupport
@@ -12,11 +12,11 @@ from pipeline.recipe.engine_rules import is_refused, settings_facts
 from pipeline.recipe.schema import EngineSettings
 from pipeline.trtllm.attention_kernels import GENERATED, find_kernels
 from pipeline.trtllm.facts import facts
-from pipeline.trtllm.rules import SURENESS, Finding, Rule, find_broken
+from pipeline.trtllm.plugin_rules import FP8_ALGOS
+from pipeline.trtllm.rules import SURENESS, Finding, find_broken
 from pipeline.trtllm.table import GROUPS, RULES
 from pipeline.weights.parallel import parallelism_of
 
-_FP8_ARITHMETIC = ("FP8", "W4A8_AWQ", "NVFP4")
 _UNSCALED_ROPES = ("su", "longrope", "llama3")
 """Rope types whose factor does not lengthen `max_position_embeddings` (1.2 `builder.py`)."""
 
@@ -57,7 +57,7 @@ def rule_problems(config: Mapping[str, Json], settings: EngineSettings) -> list[
     required = settings.attention.require_fused
     return [
         Problem("build", finding.message, finding.hint, facts=(finding.told_source,))
-        for finding in _findings(RULES, config, settings)
+        for finding in _findings(config, settings)
         if is_refused(finding, require_fused=required)
     ]
 
@@ -67,7 +67,7 @@ def notes(config: Mapping[str, Json], settings: EngineSettings) -> list[str]:
     required = settings.attention.require_fused
     return [
         f"{finding.message}; {finding.hint} (rule `{finding.rule.name}`)"
-        for finding in _findings(RULES, config, settings)
+        for finding in _findings(config, settings)
         if not is_refused(finding, require_fused=required)
     ]
 
@@ -77,14 +77,11 @@ def attention_support(config: Mapping[str, Json], settings: EngineSettings) -> l
     return [_support(config, settings, target) for target in settings.targets]
 
 
-def _findings(
-    rules: Iterable[Rule], config: Mapping[str, Json], settings: EngineSettings
-) -> list[Finding]:
+def _findings(config: Mapping[str, Json], settings: EngineSettings) -> list[Finding]:
     """The broken rules: those of no target once, those of a target for each and naming it."""
-    rules = tuple(rules)
-    common = [rule for rule in rules if "sm" not in rule.needs]
+    common = [rule for rule in RULES if "sm" not in rule.needs]
     found = find_broken(common, rule_facts(config, settings))
-    of_target = [rule for rule in rules if "sm" in rule.needs]
+    of_target = [rule for rule in RULES if "sm" in rule.needs]
     for target in settings.targets:
         broken = find_broken(of_target, rule_facts(config, settings, target))
         found += [_naming(finding, target) for finding in broken]
@@ -105,7 +102,7 @@ def _support(config: Mapping[str, Json], settings: EngineSettings, target: str) 
     if reason is not None:
         return {"target": target, "fused": False, "reason": reason}
     model = known["model"]
-    is_fp8 = settings.use_fp8_context_fmha and known["quant_algo"] in _FP8_ARITHMETIC
+    is_fp8 = settings.use_fp8_context_fmha and known["quant_algo"] in FP8_ALGOS
     arithmetic = "fp8" if is_fp8 else model["dtype"]
     kernels = find_kernels(known["sm"], arithmetic, model["head_size"])
     told = f"{arithmetic}, head size {model['head_size']}"

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pipeline
 from pipeline.engines.trtllm.arguments import DETERMINISTIC
-from pipeline.engines.trtllm.environment import kept_variables
+from pipeline.engines.trtllm.environment import kept_variables, visible_devices
 from pipeline.errors import MachineError
 
 OUTER_JOB = ("SLURM_JOB_ID", "OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMIX_RANK", "PMI_ID")
@@ -86,6 +86,7 @@ def worker_environment(world_size: int, devices: Sequence[str]) -> dict[str, str
         **kept,
         **DETERMINISTIC,
         **LOOPBACK,
+        **visible_devices(devices),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "HF_HUB_OFFLINE": "1",
         "LC_ALL": "C.UTF-8",
@@ -100,10 +101,6 @@ def worker_environment(world_size: int, devices: Sequence[str]) -> dict[str, str
     if world_size == 1:
         # The kernels of a rank in this process are seen by its profiler.
         found["TLLM_WORKER_USE_SINGLE_PROCESS"] = "1"
-    if devices:
-        found["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
-    elif "CUDA_VISIBLE_DEVICES" in os.environ:
-        found["CUDA_VISIBLE_DEVICES"] = os.environ["CUDA_VISIBLE_DEVICES"]
     return found
 
 

@@ -24,7 +24,7 @@ SUPERVISOR = Path(__file__).with_name("supervisor.py")
 """Run as a file: it needs nothing of this package, and starts at once."""
 
 MARKER = "TRTLLM_PACK_WORK"
-"""In the environment of everything that a build starts: the build's work folder."""
+"""In the environment of everything that a program starts: its work folder."""
 
 STOP_TIMEOUT_S = 20.0
 """What a supervisor gets to end its processes before it is killed itself."""
@@ -44,7 +44,7 @@ OnLine = Callable[[Stream, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended. `code`: exit code, or minus the signal; None: it was stopped in time."""
+    """How a program ended. `code`: exit code, or minus the signal; None: its time was over."""
 
     code: int | None
 
@@ -66,7 +66,6 @@ def run_supervised(
     them, wherever they have gone. Raises MachineError where the program cannot be started,
     ToolFailed where its supervisor was stopped by somebody else.
     """
-    job = work / "job.json"
     # Short paths: sockets of MPI and of Python's workers lie in TMPDIR (at most 107 bytes).
     scratch = Path(tempfile.gettempdir(), f"trtllm-pack-{uuid.uuid4().hex[:8]}").absolute()
     # A pipe, not a file: it has room when the disk is full.
@@ -83,17 +82,7 @@ def run_supervised(
     }
     with os.fdopen(reads, "rb") as ended:
         try:
-            job.write_text(json.dumps(document, sort_keys=True), encoding="utf-8")
-            process = subprocess.Popen(
-                supervisor_command(job),
-                cwd=work,
-                env={"PATH": os.environ.get("PATH", os.defpath)},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                pass_fds=(writes,),
-                start_new_session=True,
-            )
+            process = _start(work, document, writes)
         finally:
             os.close(writes)
         try:
@@ -103,6 +92,22 @@ def run_supervised(
             _stop(process, work, scratch)
         told = ended.read()
     return _ended(argv[0], process.returncode, json.loads(told) if told else None)
+
+
+def _start(work: Path, document: Mapping[str, Any], ended: int) -> subprocess.Popen[bytes]:
+    """The supervisor with its job; it inherits `ended`, the pipe by which it tells the end."""
+    job = work / "job.json"
+    job.write_text(json.dumps(document, sort_keys=True), encoding="utf-8")
+    return subprocess.Popen(
+        supervisor_command(job),
+        cwd=work,
+        env={"PATH": os.environ.get("PATH", os.defpath)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=(ended,),
+        start_new_session=True,
+    )
 
 
 def _ended(program: str, code: int, told: dict[str, Any] | None) -> Ended:

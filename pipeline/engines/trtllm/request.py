@@ -28,15 +28,13 @@ LORA = ("lora_ckpt_source", "max_lora_rank", "lora_target_modules")
 """Options of the command line that become BuildConfig's `lora_config` where there is a LoRA plugin;
 else its default stands (TensorRT-LLM 1.2 `commands/build.py`, `build_model`; `lora_helper.py`)."""
 
-SET_ELSEWHERE = ("checkpoint_dir", "output_dir", "input_timing_cache", "output_timing_cache")
-"""Paths, which `BuildRequest.argv` takes."""
-
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
     """What is asked of TensorRT-LLM. `options`: every option that has a flag, by name, resolved.
 
-    No `auto` is left in it: what is asked is what the built engine's own config.json must say.
+    Paths are not in it, `argv` takes them. No `auto` is left in it: what is asked is what the built
+    engine's own config.json must say.
     """
 
     options: Mapping[str, Json]

@@ -61,7 +61,7 @@ def engine_gpus(engine_dir: Path, facts: EngineFacts, hardware: Hardware) -> lis
 
 
 def check_installed_version(facts: EngineFacts) -> None:
-    """An engine runs only in the version that built it."""
+    """Raise MachineError unless the version that built an engine is there: no other runs it."""
     try:
         installed = version(PACKAGE)
     except PackageNotFoundError:

@@ -1,6 +1,6 @@
 """Runs one program and outlives none of it: `python supervisor.py JOB.json`, in its own session.
 
-It stands between a build and the program that builds, because that program starts others, which may
+It stands between us and a program of TensorRT-LLM, because that program starts others, which may
 stay behind, in other sessions too, when it is killed. Orphans of its become children of this
 process (Linux: a child subreaper), so that it can end all of them: when the program has ended, at
 the time-out, on a signal, and when the process that started it dies in whatever way.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.artifact import Json
 from pipeline.engines.trtllm.memory.fallback import is_fused_on
-from pipeline.engines.trtllm.memory.layouts import first_fitting, layout_needs
+from pipeline.engines.trtllm.memory.layouts import smallest_layout
 from pipeline.engines.trtllm.memory.plan import MemoryPlan, fits, memory_plan, usable_bytes
 from pipeline.engines.trtllm.memory.terms import cached_tokens, limits_of
 from pipeline.engines.trtllm.memory.weights import rank_weights
@@ -25,7 +25,7 @@ def advice(
     """Every change that alone makes it fit: attention, a lower limit, more GPUs, another GPU."""
     room = _Room(config, rank_weights(config), usable_bytes(gpu), plan.fused)
     ways = [*_attention_ways(room, settings, gpu.target), *_limit_ways(room, settings)]
-    layout = first_fitting(layout_needs(config, settings, fused=plan.fused), room.num_bytes)
+    layout = smallest_layout(config, settings, gpu, fused=plan.fused)
     if layout is not None:
         asked = {"tp_size": plan.parallelism.tp_size, "pp_size": plan.parallelism.pp_size}
         sizes = dict(zip(asked, layout, strict=True))

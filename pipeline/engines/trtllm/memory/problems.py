@@ -56,21 +56,21 @@ def _problem(plan: MemoryPlan, gpu: Gpu | KnownGpu, where: str, hint: str) -> Pr
     of = f" of pp rank {rank.pp_rank}" if sizes.pp_size > 1 else ""
     width = max(len(term.name) for term in rank.terms)
     facts = [
-        f"{term.name.ljust(width)}  {told_bytes(term.num_bytes).rjust(9)}  {term.formula} "
+        f"{term.name.ljust(width)}  {_told_bytes(term.num_bytes).rjust(9)}  {term.formula} "
         f"({SURENESS[term.sure]})"
         for term in sorted(rank.terms, key=lambda term: -term.num_bytes)
     ]
     return Problem(
         "build",
         f"with tp {sizes.tp_size} x pp {sizes.pp_size}, a rank{of} needs "
-        f"{told_bytes(rank.num_bytes)} of GPU memory, but `{gpu.name}`, {where}, has "
-        f"{told_bytes(usable_bytes(gpu))}",
+        f"{_told_bytes(rank.num_bytes)} of GPU memory, but `{gpu.name}`, {where}, has "
+        f"{_told_bytes(usable_bytes(gpu))}",
         hint=hint,
         kind=ResourceError,
         facts=(*facts, f"KV cache of one token: {rank.kv_bytes_per_token} bytes", _RULE),
     )
 
 
-def told_bytes(count: int) -> str:
+def _told_bytes(count: int) -> str:
     """A size as messages here tell it, in powers of 1000."""
     return f"{count / 1e9:.1f} GB" if count >= 10**9 else f"{count / 1e6:.1f} MB"
