@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.answering import Mode, answering
-from pipeline.cli.options import DebugOpt, JsonOpt, StoreOpt, store_folder
-from pipeline.errors import MachineError, UsageError
+from pipeline.cli.options import (
+    DebugOpt,
+    JsonOpt,
+    OfflineOpt,
+    StoreOpt,
+    VariantOpt,
+    store_folder,
+)
+from pipeline.errors import MachineError, Problem, UsageError
 
 if TYPE_CHECKING:
     from pipeline.artifact import Json
@@ -31,6 +38,14 @@ WriteFactsOpt = Annotated[
         help="Also store what was read of the installed TensorRT-LLM, to send it with a report.",
     ),
 ]
+ForRecipeOpt = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe",
+        metavar="RECIPE",
+        help="Also say which differences concern this recipe; end with exit code 4 if any does.",
+    ),
+]
 
 
 def add_doctor_commands(app: typer.Typer) -> None:
@@ -41,14 +56,18 @@ def add_doctor_commands(app: typer.Typer) -> None:
 def doctor(
     require: RequireOpt = None,
     write_facts: WriteFactsOpt = None,
+    recipe: ForRecipeOpt = None,
+    variant: VariantOpt = None,
+    offline: OfflineOpt = False,
     store: StoreOpt = None,
     as_json: JsonOpt = False,
     debug: DebugOpt = False,
 ) -> None:
     """Say what this machine can build and run, why not, and how its TensorRT-LLM differs.
 
-    The exit code is 0 whatever is found, but 4 where a backend named by `--require` cannot build.
-    No network request is made.
+    The exit code is 0 whatever is found, but 4 where a backend named by `--require` cannot build,
+    or the installed TensorRT-LLM differs in what `--recipe` uses. No network request is made,
+    unless the recipe's source is in a hub.
     """
     with answering(Mode(json=as_json, debug=debug)) as console:
         from pipeline.cli.doctor_text import doctor_text
@@ -61,10 +80,45 @@ def doctor(
             _write(installed, write_facts)
         document = examine(store_folder(store), installed)
         missing = [name for name in require or [] if not document["backends"][name]["builds"]]
+        concerned = []
+        if recipe is not None:
+            concerned = _concerned(installed, recipe, variant, store, offline)
+            told = [problem.message for problem in concerned]
+            document["recipe"] = {"path": str(recipe), "differences": told}
         document["required"] = {"backends": list(require or []), "missing": missing}
         console.result(document, doctor_text(document))
-        if missing:
+        if missing or concerned:
             raise typer.Exit(MachineError.exit_code)
+
+
+def _concerned(
+    installed: Installed | None,
+    recipe: Path,
+    variant: str | None,
+    store: Path | None,
+    offline: bool,
+) -> list[Problem]:
+    """What of the drift a build of the recipe would meet. Raises as planning it does."""
+    from pipeline.cli.stage_commands import open_store, resolve_recipe
+    from pipeline.doctor.drift_problems import drift_problems
+    from pipeline.doctor.examination import drift_of
+    from pipeline.engines.trtllm.request import build_request
+    from pipeline.plan import Plan
+
+    plan = resolve_recipe(recipe, variant, None, open_store(store), offline)
+    if not isinstance(plan, Plan) or plan.recipe.engine.backend != "trtllm":
+        raise UsageError(
+            f"`{recipe}` does not build with TensorRT-LLM: nothing of it concerns the recipe",
+            hint="name a recipe, or by `--variant` a variant, with `engine.backend: trtllm`",
+        )
+    if installed is None:
+        raise MachineError(
+            "`tensorrt_llm` is not installed here: there is nothing to compare with",
+            hint="run it inside NVIDIA's TensorRT-LLM image",
+        )
+    config = plan.conversion.config
+    request = build_request(plan.recipe.engine, config)
+    return drift_problems(drift_of(installed), request.options, config)
 
 
 def _check_names(names: list[str]) -> None:

@@ -24,6 +24,9 @@ def doctor_text(document: Mapping[str, Json]) -> str:
         "Hugging Face Hub": _hub(document["hub"]),
         "installed TensorRT-LLM": "\n".join(_drift(document["tensorrt_llm"])),
     }
+    if "recipe" in document:
+        path, told = document["recipe"]["path"], document["recipe"]["differences"]
+        sections[f"what concerns {path}"] = "\n".join(f"  {line}" for line in told or ["nothing"])
     if document["advice"]:
         sections["advice"] = "\n".join(f"  {line}" for line in document["advice"])
     missing = document["required"]["missing"]

@@ -46,13 +46,14 @@ HASHED_BY_PLAN_BYTES = 1 << 30
 """A local source up to this size is hashed by `plan`, problems aside, so that keys are shown."""
 
 
-def _open_store(path: Path | None) -> Store:
+def open_store(path: Path | None) -> Store:
+    """The store of a command."""
     from pipeline.store import Store
 
     return Store(store_folder(path))
 
 
-def _resolve(
+def resolve_recipe(
     recipe: Path,
     variant: str | None,
     overrides: list[str] | None,
@@ -105,8 +106,8 @@ def _stage_command(name: str, until: str, help_text: str) -> Callable[..., None]
         debug: DebugOpt = False,
     ) -> None:
         with answering(Mode(as_json, quiet, debug)) as console:
-            opened = _open_store(store)
-            plan = _resolve(recipe, variant, overrides, opened, offline, max_memory, until)
+            opened = open_store(store)
+            plan = resolve_recipe(recipe, variant, overrides, opened, offline, max_memory, until)
             _carry_out(name, until, plan, opened, console, out, lock_timeout)
 
     command.__doc__ = help_text
@@ -155,8 +156,8 @@ def convert(
 ) -> None:
     """Convert to a TensorRT-LLM checkpoint, and verify the round trip."""
     with answering(Mode(as_json, quiet, debug)) as console:
-        opened = _open_store(store)
-        plan = _resolve(recipe, variant, overrides, opened, offline, max_memory, "verify")
+        opened = open_store(store)
+        plan = resolve_recipe(recipe, variant, overrides, opened, offline, max_memory, "verify")
         if explain is None:
             _carry_out("convert", "verify", plan, opened, console, out, lock_timeout)
             return
@@ -196,8 +197,8 @@ def plan(
         from pipeline.pytorch_report import pytorch_plan_document, pytorch_plan_text
         from pipeline.run import find_problems, preview
 
-        opened = _open_store(store)
-        resolved = _resolve(recipe, variant, overrides, opened, offline)
+        opened = open_store(store)
+        resolved = resolve_recipe(recipe, variant, overrides, opened, offline)
         states = preview(resolved, opened, "package")
         problems = find_problems(resolved, states, opened)
         if not problems and resolved.source.listing.total_bytes <= HASHED_BY_PLAN_BYTES:

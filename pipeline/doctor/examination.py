@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.artifact import Json
 from pipeline.doctor.backends import backend_facts
 from pipeline.doctor.drift import Difference, find_drift
-from pipeline.doctor.installed import TIMEOUT_S, Installed, read_installed
+from pipeline.doctor.installed import Installed
 from pipeline.doctor.machine import container_facts, gpu_facts, machine_facts, why_bytes_vary
 from pipeline.doctor.sections import expected_sections
 from pipeline.doctor.software import package_facts, program_facts, python_facts, token_facts
@@ -61,12 +61,6 @@ def drift_document(installed: Installed | None) -> dict[str, Json]:
 def drift_of(installed: Installed) -> list[Difference]:
     """The installed TensorRT-LLM against the facts of this project."""
     return find_drift(expected_sections(), installed.sections)
-
-
-def installed_drift(timeout_s: float = TIMEOUT_S) -> list[Difference]:
-    """The same, read now; empty where no TensorRT-LLM is installed."""
-    installed = read_installed(timeout_s)
-    return [] if installed is None else drift_of(installed)
 
 
 def advice(container: dict[str, Json], why_random: str | None, *, num_gpus: int) -> list[str]:

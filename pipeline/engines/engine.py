@@ -1,7 +1,7 @@
 """What an engine backend offers: it explains itself, builds, and loads what it built.
 
 A backend is one module with an `ENGINE` constant. It imports on any machine: the packages that it
-drives are imported only by `build` and `load`.
+drives are imported only by `build` and `open_generator`.
 """
 
 from __future__ import annotations

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline import __version__
 from pipeline.doctor.backends import backend_facts
-from pipeline.doctor.examination import examine, installed_drift
+from pipeline.doctor.examination import examine
 from pipeline.engines import BACKENDS
 from pipeline.hardware import Hardware
-from tests.command import run_command
+from tests.command import ROOT, run_command
 from tests.doctor.test_drift import change_everything
 from tests.doctor.test_software import TOKEN
 from tests.standins.described_package import Described, write_described_package
@@ -110,13 +111,44 @@ def test_no_network_request_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert document["tensorrt_llm"]["installed"] is False
 
 
-def test_the_drift_can_be_asked_for_by_itself(
-    as_known: Described, monkeypatch: pytest.MonkeyPatch
+RECIPE = ROOT / "recipes" / "demo.yaml"
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """The demo model for TensorRT-LLM."""
+    path = tmp_path / "engine.yaml"
+    engine = "{backend: trtllm, targets: [sm90], max_batch_size: 4, max_input_len: 256}"
+    path.write_text(f"extends: {RECIPE}\nengine: {engine}\n")
+    return path
+
+
+def concerned(described: Described, recipe: Path) -> tuple[int, str]:
+    store = ("--store", recipe.parent / "store")
+    done = run_command("doctor", "--recipe", recipe, *store, env=described.environment())
+    assert done.stderr == ""
+    return done.returncode, done.stdout.partition(f"what concerns {recipe}\n")[2]
+
+
+def test_what_a_recipe_uses_and_only_that_concerns_it(
+    as_known: Described, recipe: Path, tmp_path: Path
 ) -> None:
-    assert installed_drift() == []
-    monkeypatch.syspath_prepend(str(as_known.site))
-    monkeypatch.setenv("PATH", as_known.environment()["PATH"])
-    assert installed_drift() == []
+    assert concerned(as_known, recipe) == (0, "  nothing\n")
+
+    def without_paging(facts: Any) -> None:
+        del facts["plugin_config"]["use_paged_context_fmha"]
+        del facts["plugin_config"]["qserve_gemm_plugin"]
+
+    code, told = concerned(write_described_package(tmp_path / "other", without_paging), recipe)
+    assert code == 4
+    assert "`use_paged_context_fmha`" in told
+    assert "qserve" not in told
+
+
+def test_a_recipe_of_another_backend_has_nothing_to_do_with_it(as_known: Described) -> None:
+    done = run_command("doctor", "--recipe", RECIPE, env=as_known.environment())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "does not build with TensorRT-LLM" in done.stderr
 
 
 def test_without_a_gpu_nothing_is_said_of_an_engine_that_is_not_there() -> None:
