@@ -18,8 +18,8 @@ from typing import IO, Any
 from pipeline.artifact import Json
 from pipeline.doctor.help_text import COLUMNS, read_help
 from pipeline.engines.child_process import child_environment
+from pipeline.engines.exit_codes import how_ended
 from pipeline.engines.trtllm.environment import kept_variables, visible_devices
-from pipeline.engines.trtllm.failures import how_ended
 from pipeline.engines.trtllm.request import PROGRAM
 
 PACKAGE = "tensorrt_llm"

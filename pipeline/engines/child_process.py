@@ -16,6 +16,7 @@ from typing import Any
 
 import pipeline
 from pipeline.artifact import Json
+from pipeline.engines.exit_codes import how_ended
 from pipeline.errors import PipelineError, ResourceError, ToolFailed
 
 KEPT_VARIABLES = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
@@ -135,5 +136,4 @@ def _failure(last: Mapping[str, Any], code: int, output: str) -> PipelineError:
             facts=facts,
             hint="build on a machine with more memory, or raise the container's limit",
         )
-    died = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return ToolFailed(f"the builder died with {died}", facts=facts)
+    return ToolFailed(f"the builder died with {how_ended(code)}", facts=facts)

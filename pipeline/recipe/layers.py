@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pipeline.recipe.build_options import BuildOptions
 from pipeline.recipe.mistakes import Mark
 from pipeline.recipe.nodes import (
     KeyPath,
@@ -25,6 +24,7 @@ from pipeline.recipe.nodes import (
     find_node,
     plain,
 )
+from pipeline.recipe.schema import TRTLLM_KEYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,4 +131,4 @@ def _leaves_trtllm(base: Plain, over: Plain) -> bool:
 
 def _without_options(engine: Plain) -> Plain:
     assert isinstance(engine, dict)
-    return {key: value for key, value in engine.items() if key not in BuildOptions.model_fields}
+    return {key: value for key, value in engine.items() if key not in TRTLLM_KEYS}

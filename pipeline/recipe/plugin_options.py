@@ -24,9 +24,9 @@ class PluginOptions(Section):
         "auto", description="Attention plugin of decoders; without it no attention is fused"
     )
     bert_attention_plugin: PluginDtype = Field("auto", description="Attention plugin of encoders")
-    gemm_plugin: (
-        Literal["auto", "float16", "float32", "bfloat16", "int32", "fp8", "nvfp4"] | None
-    ) = Field(None, description="Matrix products by cuBLASLt instead of TensorRT's own kernels")
+    gemm_plugin: GemmDtype = Field(
+        None, description="Matrix products by cuBLASLt instead of TensorRT's own kernels"
+    )
     gemm_swiglu_plugin: Literal["fp8"] | None = Field(
         None, description="Matrix product and SwiGLU in one kernel (FP8, Hopper)"
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from pipeline.recipe.build_options import BuildOptions
 from pipeline.recipe.known_names import EXPLAINED_KEYS, RENAMED_KEYS, SECRET_KEYS
 from pipeline.recipe.layers import Layer, find_written, mark_key
 from pipeline.recipe.mistakes import Mistake
 from pipeline.recipe.nodes import KeyPath, dotted
+from pipeline.recipe.schema import TRTLLM_KEYS
 from pipeline.recipe.sections import SectionPath, sections
 
 FILE_KEYS = ("extends", "variants")
@@ -61,7 +61,7 @@ def _place(section: SectionPath, path: SectionPath) -> str:
 
 def _list(section: SectionPath, keys: Sequence[str]) -> str:
     owner = f"`{_dotted((*section, ''))[:-1]}`" if section else "a recipe"
-    shown = [key for key in keys if section != ("engine",) or key not in BuildOptions.model_fields]
+    shown = [key for key in keys if section != ("engine",) or key not in TRTLLM_KEYS]
     more = len(keys) - len(shown)
     rest = f", and {more} options of TensorRT-LLM: `trtllm-pack explain` lists them" if more else ""
     return f"{owner} has the keys {', '.join(f'`{key}`' for key in shown)}{rest}"

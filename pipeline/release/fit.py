@@ -15,7 +15,7 @@ from pipeline.hardware import Hardware
 from pipeline.recipe.schema import EngineSettings
 from pipeline.release.manifest import ReleaseManifest
 from pipeline.release.pytorch_options import RANK_KEYS
-from pipeline.trtllm.facts import END_OF_LINE
+from pipeline.trtllm.facts import END_OF_LINE, release_of
 
 RANK_FILE = re.compile(r"engine/rank\d+\.(engine|safetensors)")
 
@@ -52,7 +52,7 @@ def _fit_pytorch(manifest: ReleaseManifest, hardware: Hardware) -> Fit:
     """A checkpoint for `trtllm-serve`: TensorRT-LLM without engines, and a GPU for each rank."""
     reasons = []
     found = _installed("tensorrt-llm")
-    if found is None or _release(found) < END_OF_LINE:
+    if found is None or release_of(found) < END_OF_LINE:
         reasons.append(f"it is for TensorRT-LLM 1.3 or later; installed is {found or 'none'}")
     options = manifest.engine["serve"]
     wanted = math.prod(options[key] for key in RANK_KEYS)
@@ -60,10 +60,6 @@ def _fit_pytorch(manifest: ReleaseManifest, hardware: Hardware) -> Fit:
         needed = "a GPU" if wanted == 1 else f"{wanted} GPUs"
         reasons.append(f"it needs {needed}; {len(hardware.gpus)} are visible")
     return Fit(not reasons, tuple(reasons))
-
-
-def _release(version_text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version_text)[:2])
 
 
 def _installed(name: str) -> str | None:

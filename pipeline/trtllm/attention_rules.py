@@ -20,13 +20,13 @@ from pipeline.trtllm.rules import Rule
 _OP = "TensorRT-LLM `attentionOp.cpp`, AttentionOp::initialize"
 _DISPATCHER = "TensorRT-LLM `fmhaDispatcher.cpp`"
 _SETUP = "TensorRT-LLM `cpp/kernels/fmha_v2/setup.py`"
-_PLUGGED = "gpt_attention_plugin != None"
-_FUSED = f"context_fmha and {_PLUGGED}"
+PLUGGED = "gpt_attention_plugin != None"
+_FUSED = f"context_fmha and {PLUGGED}"
 _UNFUSED = "`engine.attention: {{context_fmha: false, require_fused: false}}`"
 _ASK_UNFUSED = f"ask for unfused attention by {_UNFUSED} and `use_paged_context_fmha: false`"
 _FMHA_KEY = "engine.attention.context_fmha"
 _SIXTEEN = "model.dtype in ('float16', 'bfloat16')"
-_FP8 = f"{_FUSED} and use_fp8_context_fmha and quant_algo in {FP8_ALGOS}"
+FP8_FUSED = f"{_FUSED} and use_fp8_context_fmha and quant_algo in {FP8_ALGOS}"
 
 FALLBACK_RULES = (
     Rule(
@@ -124,7 +124,7 @@ FALLBACK_RULES = (
     Rule(
         name="unfused-fp8-head-256",
         effect="unfused",
-        when=f"{_FP8} and sm in (120, 121) and model.head_size == 256",
+        when=f"{FP8_FUSED} and sm in (120, 121) and model.head_size == 256",
         keys=("engine.use_fp8_context_fmha", "engine.targets"),
         says="FP8 context attention with head size 256 falls back to unfused kernels on {target}",
         fix="remove `use_fp8_context_fmha`",
@@ -134,7 +134,7 @@ FALLBACK_RULES = (
     Rule(
         name="unfused-fp8-head-64",
         effect="unfused",
-        when=f"{_FP8} and sm in (89, 120) and model.head_size == 64",
+        when=f"{FP8_FUSED} and sm in (89, 120) and model.head_size == 64",
         keys=("engine.use_fp8_context_fmha", "engine.targets"),
         says="FP8 context attention with head size 64 falls back to unfused kernels on {target}",
         fix="remove `use_fp8_context_fmha`",
@@ -158,7 +158,7 @@ ABORT_RULES = (
     Rule(
         name="head-size-72",
         effect="refused",
-        when=f"{_PLUGGED} and model.head_size == 72",
+        when=f"{PLUGGED} and model.head_size == 72",
         keys=("engine.backend",),
         says="the head size is 72, for which the generation phase has no kernel",
         fix="use the backend `onnxruntime`, or `tensorrt`",
@@ -168,7 +168,7 @@ ABORT_RULES = (
     Rule(
         name="head-size-of-generation",
         effect="refused",
-        when=f"{_PLUGGED} and model_class != 'DeepseekV2ForCausalLM' and model.head_size != 72"
+        when=f"{PLUGGED} and model_class != 'DeepseekV2ForCausalLM' and model.head_size != 72"
         f" and model.head_size not in {MMHA_HEAD_SIZES}",
         keys=("engine.backend",),
         says="the head size is {model[head_size]}, for which the generation phase has no kernel, "
@@ -192,7 +192,7 @@ ABORT_RULES = (
     Rule(
         name="rotary-dim-zero",
         effect="refused",
-        when=f"{_PLUGGED} and model.rotary_embedding_dim == 0"
+        when=f"{PLUGGED} and model.rotary_embedding_dim == 0"
         " and model.position_embedding_type in ('rope_gptj', 'rope_gpt_neox', 'long_rope')",
         keys=("engine.backend",),
         says="the model has rotary positions, but none of a head's values is rotated",

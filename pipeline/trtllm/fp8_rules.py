@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pipeline.trtllm.attention_kernels import FP8_FMHA_TARGETS
+from pipeline.trtllm.attention_rules import FP8_FUSED, PLUGGED
 from pipeline.trtllm.plugin_rules import FP8_ALGOS
 from pipeline.trtllm.rules import Rule
 
 _OP = "TensorRT-LLM `attentionOp.cpp`, AttentionOp::initialize"
 _BUILDER = "TensorRT-LLM `builder.py`"
-_PLUGGED = "gpt_attention_plugin != None"
-_FP8 = f"context_fmha and {_PLUGGED} and use_fp8_context_fmha and quant_algo in {FP8_ALGOS}"
 
 FP8_RULES = (
     Rule(
@@ -84,7 +83,7 @@ FP8_RULES = (
     Rule(
         name="fp8-context-float32",
         effect="refused",
-        when=f"{_FP8} and model.dtype == 'float32'",
+        when=f"{FP8_FUSED} and model.dtype == 'float32'",
         keys=("engine.use_fp8_context_fmha", "checkpoint.dtype"),
         says="`engine.use_fp8_context_fmha` is true, but the checkpoint is float32",
         fix="set `checkpoint.dtype` to `bfloat16` or `float16`",
@@ -94,7 +93,7 @@ FP8_RULES = (
     Rule(
         name="fp8-context-target",
         effect="refused",
-        when=f"{_FP8} and sm >= 89 and sm not in {FP8_FMHA_TARGETS}",
+        when=f"{FP8_FUSED} and sm >= 89 and sm not in {FP8_FMHA_TARGETS}",
         keys=("engine.use_fp8_context_fmha", "engine.targets"),
         says="`engine.use_fp8_context_fmha` is true, but {target} has no such kernels",
         fix="remove `use_fp8_context_fmha`",
@@ -104,7 +103,7 @@ FP8_RULES = (
     Rule(
         name="fp4-cache-needs-fp8-context",
         effect="refused",
-        when=f"{_PLUGGED} and kv_cache_quant_algo == 'NVFP4' and not use_fp8_context_fmha",
+        when=f"{PLUGGED} and kv_cache_quant_algo == 'NVFP4' and not use_fp8_context_fmha",
         keys=("engine.use_fp8_context_fmha",),
         says="the KV cache is NVFP4, which needs `engine.use_fp8_context_fmha`",
         fix="add `use_fp8_context_fmha: true`",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
-from pipeline.trtllm.facts import END_OF_LINE, FIRST_RELEASE, facts
+from pipeline.trtllm.facts import END_OF_LINE, FIRST_RELEASE, facts, release_of
 
 
 def known_image_version(line: str) -> str | None:
@@ -15,5 +13,4 @@ def known_image_version(line: str) -> str | None:
 
 def loads_our_engines(version: str) -> bool:
     """Whether a TensorRT-LLM is of the line whose engines this project builds."""
-    release = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
-    return FIRST_RELEASE <= release < END_OF_LINE
+    return FIRST_RELEASE <= release_of(version) < END_OF_LINE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.engines.trtllm.failures import KILLED, how_ended
+from pipeline.engines.exit_codes import KILLED, how_ended
 from pipeline.engines.trtllm.follow import BuildLog
 from pipeline.engines.trtllm.request import PROGRAM
 from pipeline.errors import PipelineError, ResourceError, ToolFailed

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.engines.exit_codes import KILLED, how_ended
 from pipeline.errors import (
     MachineError,
     PipelineError,
@@ -17,9 +17,6 @@ from pipeline.errors import (
 
 SHOWN_LINES = 20
 """Lines of a failed program's output that its error shows, from the end."""
-
-KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)
-"""Exit codes of a program that was killed, and of a shell or launcher whose program was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +149,6 @@ def worker_failure(code: int | None, lines: Sequence[str], timeout_s: float) -> 
     return ToolFailed(
         f"the engine's worker ended with {how_ended(code)} and no answer", facts=facts
     )
-
-
-def how_ended(code: int) -> str:
-    """For example `exit code 3`, `signal SIGSEGV`; real-time signals have no names."""
-    if code >= 0:
-        return f"exit code {code}"
-    names = {number.value: number.name for number in signal.Signals}
-    return f"signal {names.get(-code, -code)}"
 
 
 def without_frames(lines: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from pipeline.engines.trtllm.request import PROGRAM
 from pipeline.errors import MachineError, Problem, ResourceError
 from pipeline.hardware import Gpu, Hardware
 from pipeline.recipe.schema import EngineSettings
-from pipeline.trtllm.facts import END_OF_LINE, FIRST_RELEASE
+from pipeline.trtllm.facts import END_OF_LINE, FIRST_RELEASE, release_of
 
 PACKAGE = "tensorrt-llm"
 TENSORRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
@@ -51,7 +51,7 @@ def why_no_package(found: str | None) -> str | None:
             "`tensorrt_llm` is not installed; run in NVIDIA's release container, or install the "
             "extra `trtllm`"
         )
-    release = tuple(int(part) for part in re.findall(r"\d+", found)[:3])
+    release = release_of(found)
     if release >= END_OF_LINE:
         return f"`tensorrt_llm` is {found}, which has no engines; {MIGRATION}"
     if release < FIRST_RELEASE or re.search(r"\d(a|b|rc|\.dev)\d", found):
