@@ -5,8 +5,9 @@ they were meant and checked before any byte is read. The language is a small par
 constants, objects (`{'type': 'linear'}`), config names (`moe.num_experts`, `num_kv_heads[layer]`),
 `+ - * %`, `/` (which must be exact), comparisons, `in`, `and`, `or`, `not`, `a if b else c`, and
 these functions: `ceil(a, b)`, the quotient rounded up; `floor(a)`; `quotient(a, b)`, a real number;
-`sqrt(a)`; `round_up(a, b)`, to a multiple; `all_are(items, item)`; `periodic(usual, last, period,
-count)`, a list of `count` items, of which every `period`th is `last`.
+`sqrt(a)`; `round_up(a, b)`, to a multiple; `all_are(items, item)`; `all_among(items, known)`;
+`periodic(usual, last, period, count)`, a list of `count` items, of which every `period`th is
+`last`.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "len": len,
         "quotient": operator.truediv,
         "all_are": lambda items, item: all(given == item for given in items),
+        "all_among": lambda items, known: all(given in known for given in items),
         "periodic": lambda usual, last, period, count: [
             usual if place % period else last for place in range(1, count + 1)
         ],

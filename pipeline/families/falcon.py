@@ -110,6 +110,7 @@ _CONFIG = (
         "the target adds what was before the norm",
     ),
     Inert(("hidden_dropout", "ffn_dropout"), "how it was trained"),
+    Inert(("ff_factor",), "`ffn_hidden_size` is what transformers reads", only=_FALCON),
     *REMOTE_CODE_KEYS,
 )
 

@@ -5,7 +5,7 @@ Read: transformers 4.57 and 5.23 (`configuration_gemma2.py`, `modeling_gemma2.py
 `models/modeling_utils.py`, Gemma2ConfigGroup). transformers multiplies a normed value with
 1 + weight, TensorRT-LLM with the weight: 1 is added, in float32.
 
-The class attends to all tokens in every layer, so the engine is right up to `sliding_window`
+The class attends to all tokens in every layer, so its engine is right up to `sliding_window`
 tokens. Otherwise than TensorRT-LLM's converter, all of which the class can compute: a rope scaling
 is kept (it looks for `rotary_scaling`, which no config has), so are biases of attention (it drops
 them) and a head of its own where the model is not tied; several K/V heads, too, may be fewer than
@@ -24,10 +24,12 @@ from pipeline.weights.decoder_rules import (
     qkv,
 )
 from pipeline.weights.family import Family
-from pipeline.weights.general_keys import GENERAL_KEYS, SIZES
+from pipeline.weights.general_keys import GENERAL_KEYS, LAYER_TYPES, SIZES
 from pipeline.weights.layer_rules import attention_dense, gated_mlp
 from pipeline.weights.rope import ROPE_TYPES
 from pipeline.weights.rules import Plus
+
+_EVERY_OTHER = "every other layer has the window, or those that `layer_types` names"
 
 _CONFIG = (
     *SIZES,
@@ -51,13 +53,18 @@ _CONFIG = (
     Copy("final_logit_softcapping", "number"),
     Copy("attn_logit_softcapping", "number"),
     Copy("tie_word_embeddings", "flag", default=True, written=False),
-    Window("sliding_window", default=4096),
+    *LAYER_TYPES,
+    Window(
+        "sliding_window",
+        default=4096,
+        layers="layer_types[layer] == 'sliding_attention' if layer_types else layer % 2 == 0",
+        when="True",
+    ),
+    Neutral("sliding_window_pattern", (None, 2), _EVERY_OTHER),
+    Neutral("_sliding_window_pattern", (None, 2), _EVERY_OTHER),
     Neutral("use_bidirectional_attention", (None, False), "decoders attend to earlier tokens only"),
     Neutral("model_type", ("gemma2",), "the type of its class"),
-    Inert(
-        ("layer_types", "sliding_window_size", "_sliding_window_pattern", "sliding_window_pattern"),
-        "which layers have the window; up to its length all attend to all tokens",
-    ),
+    Inert(("sliding_window_size",), "another spelling of `sliding_window`, not read"),
     Inert(("cache_implementation",), "how transformers runs it"),
     *GENERAL_KEYS,
 )

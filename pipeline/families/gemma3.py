@@ -5,7 +5,7 @@ Read: transformers 4.57 and 5.23 (`configuration_gemma3.py`, `modeling_gemma3.py
 `layers/attention.py`, `models/modeling_utils.py`). transformers multiplies a normed value with
 1 + weight, TensorRT-LLM with the weight: 1 is added, in float32.
 
-In layers with a window the class takes the other rotary base, but attends to all tokens, so the
+In layers with a window the class takes the other rotary base, but attends to all tokens, so its
 engine is right up to `sliding_window` tokens. Refused: a rope scaling, for the class scales both
 bases, the model only that of full attention, and TensorRT-LLM's converter passes it over;
 soft-capping, which the class has for Gemma 2 alone. Known difference of the class itself: it norms
@@ -38,6 +38,8 @@ from pipeline.weights.rope import ROPE_TYPES
 from pipeline.weights.rules import Plus
 
 _NO_CAP = "the class has soft-capping for Gemma 2 alone"
+
+_SLIDES = "not ((layer + 1) % _sliding_window_pattern == 0)"
 
 _CONFIG = (
     *SIZES,
@@ -74,7 +76,7 @@ _CONFIG = (
     Neutral("attn_logit_softcapping", (None,), _NO_CAP),
     Copy("tie_word_embeddings", "flag", default=True, written=False),
     Copy("sliding_window", "count", default=4096),
-    Window("sliding_window", default=4096),
+    Window("sliding_window", default=4096, layers=_SLIDES, when="True", written=False),
     Copy(
         "_sliding_window_pattern",
         "count",

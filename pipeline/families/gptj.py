@@ -14,7 +14,7 @@ ignores them.
 from __future__ import annotations
 
 from pipeline.model_classes.gptj import GPTJ
-from pipeline.weights.config_rules import Copy, Divides, Formula, Inert, Neutral, Require
+from pipeline.weights.config_rules import Constant, Copy, Divides, Formula, Inert, Neutral, Require
 from pipeline.weights.decoder_rules import (
     LAYER,
     column_linear,
@@ -39,14 +39,8 @@ _CONFIG = (
     Copy("intermediate_size", "count", ("n_inner",), default=Formula("4*hidden_size")),
     Copy("max_position_embeddings", "count", ("n_positions",), default=2048),
     Copy("norm_epsilon", "number", ("layer_norm_epsilon",), default=1e-5, allowed=(1e-5,)),
-    Copy(
-        "hidden_act",
-        "text",
-        ("activation_function",),
-        default="gelu",
-        allowed=("gelu",),
-        aliases=dict.fromkeys(_GELUS, "gelu"),
-    ),
+    Constant("hidden_act", "gelu"),
+    Neutral("activation_function", _GELUS, "TensorRT-LLM's `gelu` is the tanh form"),
     Copy("rotary_dim", "count", default=64),
     Copy("tie_word_embeddings", "flag", default=False, written=False),
     Require(

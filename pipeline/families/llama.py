@@ -65,6 +65,7 @@ _CONFIG = (
     Neutral("partial_rotary_factor", (None, 1, 1.0), "all of a head is rotated"),
     Neutral("rope_interleaved", (None, False), "the halves of a head are rotated, not pairs"),
     Neutral("bias", (None, False), "another family's spelling of `attention_bias`"),
+    Neutral("activation", (None, "swiglu"), "the MLP is gated; `hidden_act` says by what"),
     Inert(("sliding_window",), "Llama attends to all tokens", only=(_LLAMA,)),
     *GENERAL_KEYS,
 )

@@ -6,7 +6,7 @@ config.json files as published; TensorRT-LLM 1.x (`models/llama/config.py`, `mod
 
 Differences from TensorRT-LLM's converter, with the reasons:
 - It writes `swiglu` whatever `hidden_act` says, so any other activation is refused here.
-- It drops `sliding_window`; here it limits the sequence length.
+- It drops `sliding_window`; here `attention_windows` keeps it, a key of ours.
 - One expert is refused: `MoeConfig.has_moe` takes it for a dense MLP.
 """
 

@@ -137,7 +137,7 @@ _CONFIG = (
     Inert(
         (
             *("embedding_fraction", "emb_pdrop", "resid_pdrop", "init_config", "init_device"),
-            *("use_pad_tok_in_ffn", "verbose"),
+            *("use_pad_tok_in_ffn", "verbose", "tokenizer_name"),
         ),
         "how it was trained",
     ),

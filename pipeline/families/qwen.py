@@ -18,10 +18,10 @@ from pipeline.weights.config_rules import (
     Divides,
     Formula,
     Inert,
+    Longest,
     Neutral,
     Require,
     Rope,
-    Window,
 )
 from pipeline.weights.decoder_rules import (
     LAYER,
@@ -57,7 +57,7 @@ _CONFIG = (
     Divides("2", "head_size"),
     Divides("2", "intermediate_size"),
     Copy("seq_length", "count", default=8192),
-    Window("seq_length", default=8192),
+    Longest("seq_length", default=8192),
     Copy("use_logn_attn", "flag", default=True),
     Copy("tie_word_embeddings", "flag", default=False),
     Neutral("no_bias", (None, True), "the class has no biases but those of queries, keys, values"),

@@ -5,9 +5,10 @@ Read: transformers 4.57 and 5.23 (`configuration_qwen2.py`, `modeling_qwen2.py`,
 `models/qwen/model.py`, `models/qwen/convert.py`, `layers/attention.py`).
 
 Otherwise than TensorRT-LLM's converter: an absent `rope_theta` is 10000, as in transformers, not
-100000; sliding windows and biases of Qwen 3, which the class does not have, are refused, not
-passed over. Known difference of the class itself: it norms the queries and keys of Qwen 3 with an
-epsilon of 1e-5, whatever `rms_norm_eps` is (1e-6 in published models).
+100000; biases of Qwen 3, which the class does not have, are refused, not passed over. The class
+attends to all tokens in every layer, so its engine is right up to a sliding window. Known
+difference of the class itself: it norms the queries and keys of Qwen 3 with an epsilon of 1e-5,
+whatever `rms_norm_eps` is (1e-6 in published models).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pipeline.weights.config_rules import (
     Neutral,
     Require,
     Rope,
+    Window,
 )
 from pipeline.weights.decoder_rules import (
     LAYER,
@@ -31,7 +33,7 @@ from pipeline.weights.decoder_rules import (
     qkv,
 )
 from pipeline.weights.family import Family
-from pipeline.weights.general_keys import GENERAL_KEYS, SIZES
+from pipeline.weights.general_keys import GENERAL_KEYS, LAYER_TYPES, SIZES
 from pipeline.weights.layer_rules import attention_dense, gated_mlp, head_norms, rotary_buffer
 from pipeline.weights.rope import ROPE_TYPES
 
@@ -74,16 +76,23 @@ _CONFIG = (
         "queries, keys and values for interleaved then",
     ),
     Copy("tie_word_embeddings", "flag", default=False),
-    Neutral("use_sliding_window", (None, False), "the class attends to all tokens"),
-    Copy("layer_types", "list", default=[], written=False),
+    Copy("use_sliding_window", "flag", default=False, written=False),
+    *LAYER_TYPES,
+    Copy("max_window_layers", "natural", default=28, written=False),
     Require(
-        "all_are(layer_types, 'full_attention')",
-        "`layer_types` has other types than `full_attention`; the class attends to all tokens",
+        "use_sliding_window or not ('sliding_attention' in layer_types)",
+        "`layer_types` has `sliding_attention`, but `use_sliding_window` is not true",
+    ),
+    Window(
+        "sliding_window",
+        default=4096,
+        layers="layer_types[layer] == 'sliding_attention' if layer_types"
+        " else layer >= max_window_layers",
+        when="use_sliding_window",
     ),
     Neutral("use_mrope", (None, False), "one position per token"),
     Neutral("model_type", ("qwen2",), "the type of its class", only=(_QWEN2,)),
     Neutral("model_type", ("qwen3",), "the type of its class", only=(_QWEN3,)),
-    Inert(("sliding_window", "max_window_layers"), "without `use_sliding_window` not read"),
     Inert(("dual_chunk_attention_config",), "not read by transformers, which attends to all"),
     *GENERAL_KEYS,
 )

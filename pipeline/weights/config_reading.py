@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pipeline.artifact import Json
 from pipeline.checkpoint.strict_json import printable
 from pipeline.weights import rope
+from pipeline.weights.attention_windows import read_limit
 from pipeline.weights.config_draft import Draft
 from pipeline.weights.config_rules import (
     REQUIRED,
@@ -22,6 +23,7 @@ from pipeline.weights.config_rules import (
     Given,
     Inert,
     Kind,
+    Longest,
     Neutral,
     Require,
     Rope,
@@ -62,8 +64,8 @@ def read(rule: ConfigRule, draft: Draft) -> None:
             draft.note(rule.consumes, {"use": "decided by the plan"})
         case Rope():
             _rope(rule, draft)
-        case Window():
-            _window(rule, draft)
+        case Window() | Longest():
+            read_limit(rule, draft)
         case Neutral():
             _neutral(rule, draft)
         case Inert():
@@ -124,14 +126,6 @@ def _rope(rule: Rope, draft: Draft) -> None:
         draft.note((key,), {"use": "translated", "to": target})
     if not any(draft.source.get(key) for key in rope.keys_of(rule)):
         draft.ledger.setdefault(rule.base_keys[0], {"use": "default", "value": rule.default_base})
-
-
-def _window(rule: Window, draft: Draft) -> None:
-    value = draft.source.get(rule.source, rule.default)
-    if value is not None and (type(value) is not int or value < 1):
-        draft.faults.append(f"`{rule.source}` is `{value}`, expected an integer of 1 or more")
-    entry = {"use": "limits the sequence length", "value": value}
-    draft.ledger[rule.source] = entry
 
 
 def _neutral(rule: Neutral, draft: Draft) -> None:

@@ -165,8 +165,23 @@ class Rope:
 class Window:
     """The key that limits attention to the last tokens, and its default where it is absent.
 
-    The target cannot express it: it limits the length up to which the engine is right.
+    `layers`: in which layers, a formula over facts and `layer`. `when`: whether there is a window,
+    a formula over facts that rules before it copy; null is an error then, while it means none where
+    there is no `when`. `written`: `attention_windows` of the target's config.json says so (see
+    `attention_windows`); else keys of the class do.
     """
+
+    source: str
+    default: int | None
+    layers: str = "True"
+    when: str | None = None
+    written: bool = True
+    only: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Longest:
+    """The key beyond whose number of tokens a model does what the target cannot express."""
 
     source: str
     default: int | None
@@ -223,6 +238,7 @@ ConfigRule = (
     | Given
     | Rope
     | Window
+    | Longest
     | Neutral
     | Inert
     | Divides

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline.artifact import Json
 from pipeline.checkpoint.strict_json import listed, printable
 from pipeline.errors import RecipeError
-from pipeline.weights import rope
+from pipeline.weights import attention_windows, rope
 from pipeline.weights.config_derivation import fill_in, work_out
 from pipeline.weights.config_draft import Draft
 from pipeline.weights.config_reading import read, unfold
@@ -23,6 +23,7 @@ from pipeline.weights.config_rules import (
     Given,
     Inert,
     LeftOut,
+    Longest,
     Neutral,
     Require,
     Rope,
@@ -37,11 +38,15 @@ class Translation:
     """`config` is what is written; `facts` hold also what only weight rules read.
 
     `ledger` has an entry for every key of the source, and for every default that was taken.
+    `window`: up to how many tokens every layer sees all of them; None: up to any number.
+    `longest_tokens`: up to how many the target computes the model, windows aside; None: any number.
     """
 
     config: dict[str, Json]
     facts: dict[str, Json]
     ledger: dict[str, Json]
+    window: int | None = None
+    longest_tokens: int | None = None
 
 
 def translate(
@@ -81,23 +86,18 @@ def translate(
     }
     keys = (*_FIRST_KEYS, *model_class.keys, *_LAST_KEYS)
     config = {key: draft.facts[key] for key in keys if key not in left_out}
+    windows = attention_windows.windows(held, draft)
+    window = attention_windows.shortest(windows)
+    if window is not None and attention_windows.are_written(held, draft):
+        key = attention_windows.ATTENTION_WINDOWS
+        config[key] = draft.facts[key] = windows
     ledger = {key: draft.ledger[key] for key in sorted(draft.ledger)}
-    return Translation(config, draft.facts, ledger)
+    longest = attention_windows.longest_tokens(held, draft)
+    return Translation(config, draft.facts, ledger, window, longest)
 
 
 _FIRST_KEYS = ("architecture", "dtype")
 _LAST_KEYS = ("mapping", "quantization", "use_parallel_embedding", "embedding_sharding_dim")
-
-
-def attention_window(
-    rules: Sequence[ConfigRule], source: Mapping[str, Json], architecture: str
-) -> int | None:
-    """How many last tokens attention sees; None where it sees all."""
-    for rule in rules:
-        if isinstance(rule, Window) and _holds(rule, architecture):
-            value = source.get(rule.source, rule.default)
-            return value if type(value) is int else None
-    return None
 
 
 def _holds(rule: ConfigRule, architecture: str) -> bool:
@@ -128,7 +128,7 @@ def _named(rule: ConfigRule) -> tuple[str, ...]:
             return rule.sources
         case Given():
             return rule.consumes
-        case Neutral() | Window() | Unfold() | Each():
+        case Neutral() | Window() | Longest() | Unfold() | Each():
             return (rule.source,)
         case Rope():
             return rope.keys_of(rule)

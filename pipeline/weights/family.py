@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.artifact import Json, digest_json
+from pipeline.artifact import digest_json
 from pipeline.weights.config_rules import ConfigRule
-from pipeline.weights.config_translation import attention_window
 from pipeline.weights.model_class import ModelClass
 from pipeline.weights.rules import WeightRule
 
@@ -33,14 +31,6 @@ class Family:
     writes_architecture: str | None = None
     aliases: tuple[str, ...] = ()
     optional_prefix: str = ""
-
-    def attention_window(self, config: Mapping[str, Json]) -> int | None:
-        """How many last tokens attention sees, by a source's config.json; None for all.
-
-        A target cannot express it, so an engine is only right for sequences up to this length.
-        """
-        architectures = config.get("architectures") or [""]
-        return attention_window(self.config, config, architectures[0])
 
     def digest(self) -> str:
         """A digest of all rules: conversions with equal digests are made by the same data."""

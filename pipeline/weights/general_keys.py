@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.artifact import Json
-from pipeline.weights.config_rules import ConfigRule, Copy, Given, Inert, Neutral
+from pipeline.weights.config_rules import ConfigRule, Copy, Given, Inert, Neutral, Require
 
 NO_QUANTIZATION: Mapping[str, Json] = MappingProxyType(
     {
@@ -36,6 +36,16 @@ SIZES: tuple[ConfigRule, ...] = (
     Copy("intermediate_size", "count"),
 )
 """The sizes that most decoders spell alike."""
+
+LAYER_TYPES: tuple[ConfigRule, ...] = (
+    Copy("layer_types", "list", default=[], written=False),
+    Require(
+        "len(layer_types) in (0, num_hidden_layers)"
+        " and all_among(layer_types, ('full_attention', 'sliding_attention'))",
+        "`layer_types` does not have `full_attention` or `sliding_attention` for every layer",
+    ),
+)
+"""Which layers have a sliding window, in configs of transformers 4.53 and later; else empty."""
 
 GENERAL_KEYS: tuple[ConfigRule, ...] = (
     Given(("architectures", "torch_dtype", "dtype")),

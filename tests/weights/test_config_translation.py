@@ -169,33 +169,6 @@ def test_swish_is_silu() -> None:
     assert run({**tiny.CONFIG, "hidden_act": "swish"}).config["hidden_act"] == "silu"
 
 
-def test_the_window_is_no_key_of_the_target() -> None:
-    made = run({**MISTRAL, "sliding_window": 64})
-    assert "sliding_window" not in made.config
-    assert made.ledger["sliding_window"] == {"use": "limits the sequence length", "value": 64}
-    assert run({**tiny.CONFIG, "sliding_window": 64}).ledger["sliding_window"]["use"] == "inert"
-
-
-@pytest.mark.parametrize(
-    ("config", "window"),
-    [
-        (MISTRAL, 4096),
-        ({**MISTRAL, "sliding_window": None}, None),
-        ({**MISTRAL, "sliding_window": 7}, 7),
-        (tiny.CONFIG, None),
-        ({**tiny.CONFIG, "sliding_window": 7}, None),
-    ],
-)
-def test_attention_windows(config: dict[str, Any], window: int | None) -> None:
-    family = find_family(config["architectures"][0])
-    assert family.attention_window(config) == window
-
-
-@pytest.mark.parametrize("window", [0, -1, "4096", True, 1.5])
-def test_a_window_that_makes_no_sense(window: Any) -> None:
-    assert "`sliding_window` is" in told(refused({**MISTRAL, "sliding_window": window}))
-
-
 def test_targets_do_not_share_what_can_change() -> None:
     one, other = run(tiny.CONFIG), run(tiny.CONFIG)
     one.config["moe"]["num_experts"] = 8
