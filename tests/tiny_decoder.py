@@ -66,10 +66,14 @@ class Shape:
             "qk_layernorm": False,
             "use_parallel_embedding": False,
             "embedding_sharding_dim": 0,
+            "moe": {"num_experts": 0},
             "mapping": {
                 "world_size": tp_size * pp_size,
                 "tp_size": tp_size,
                 "pp_size": pp_size,
+                "cp_size": 1,
+                "moe_tp_size": tp_size,
+                "moe_ep_size": 1,
             },
             "quantization": {},
         }

@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline.artifact import Json
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
 from pipeline.engines.generator import SessionGenerator
+from pipeline.engines.long_rotary import with_long_rotary
 from pipeline.errors import MachineError, PipelineError, Problem, RecipeError
 from pipeline.graph.config import graph_problems
 from pipeline.recipe.schema import EngineSettings
@@ -27,9 +28,11 @@ def open_reference(checkpoint_dir: Path, settings: EngineSettings) -> SessionGen
     from pipeline.graph.decoder import GraphOptions, decoder_model
 
     options = GraphOptions(settings.max_seq_len, "float32", fixed_cache=False)
-    model, _ = decoder_model(open_trtllm_checkpoint(checkpoint_dir), options)
+    checkpoint = open_trtllm_checkpoint(checkpoint_dir)
+    model, _ = decoder_model(checkpoint, options)
     limits = Limits(settings.max_batch_size, settings.max_seq_len)
-    return SessionGenerator(open_session(model.SerializeToString(), checkpoint_dir, limits))
+    session = open_session(model.SerializeToString(), checkpoint_dir, limits)
+    return SessionGenerator(with_long_rotary(session, checkpoint.config))
 
 
 def reference_problems(
@@ -44,7 +47,8 @@ def reference_problems(
     be executed here (`reason`). For backends that build from the graph, that there is none is a
     problem of the build already.
     """
-    if compare is not None and compare.backend == settings.backend:
+    on_cpu = settings.device == "cpu"
+    if compare is not None and compare.backend == settings.backend and on_cpu:
         message = f"`smoke.compare.backend` is `{compare.backend}`, which is the engine's own"
         return [Problem("smoke", message, "remove `smoke.compare`, or build with another backend")]
     if settings.backend != "trtllm":

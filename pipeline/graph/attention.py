@@ -1,121 +1,229 @@
-"""Grouped-query self-attention over a KV cache: one `Attention` operator, never its parts."""
+"""Grouped-query self-attention over a KV cache: one `Attention` operator, never its parts.
+
+b = batch, s = seq (tokens of this step), t = cache slots; heads: `num_attention_heads` of queries,
+`num_key_value_heads` of keys and values.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.graph.builder import GraphBuilder
-from pipeline.graph.config import DecoderConfig
+from pipeline.graph.description import Attention, LatentAttention
 from pipeline.graph.linear import linear
+from pipeline.graph.norm import head_norm
+from pipeline.graph.positions import Positions, Visible
+from pipeline.graph.softcap import capped_attention
 from pipeline.graph.weights import JoinedWeights
-
-Form = Literal["mask", "lengths"]
-
-
-@dataclass(frozen=True, slots=True)
-class Positions:
-    """The values that tell every attention where its tokens stand; `b` is batch, `s` is seq."""
-
-    position_ids: str  # int64 [b, s]
-    write_indices: str  # int64 [b]: the first cache slot that this step writes
-    visible: str  # mask: bool [b, 1, s, max_seq_len]; lengths: int64 [b], filled slots after it
-    cos: str  # [max_seq_len, head_size / 2]
-    sin: str  # [max_seq_len, head_size / 2]
-    form: Form
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Keys and values of one layer, `[b, num_key_value_heads, max_seq_len, head_size]` each."""
+    """Keys and values of one layer: `[b, heads, t, key_size]` and `[b, heads, t, value_size]`."""
 
     key: str
     value: str
 
 
+CacheOrder = Literal["heads", "tokens"]
+"""Dims of a cache: `[b, heads, t, size]`, or `[b, t, heads * size]`, as projections give them.
+
+By tokens nothing is transposed, which is faster on ONNX Runtime's CUDA provider; attention is then
+told its numbers of heads. TensorRT's cache layer takes the first alone.
+"""
+
+Dialect = Literal["onnxruntime", "tensorrt"]
+"""Where ONNX can say a thing in several ways, and only one of them suits a compiler."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every part of a decoder is written with."""
+
+    g: GraphBuilder
+    weights: JoinedWeights
+    at: Positions
+    dialect: Dialect
+    hidden_size: int
+    order: CacheOrder = "heads"
+
+
 def self_attention(
-    g: GraphBuilder,
-    config: DecoderConfig,
-    weights: JoinedWeights,
-    layer: int,
-    hidden: str,
-    past: Cache,
-    at: Positions,
+    parts: Parts, attention: Attention, layer: int, hidden: str, past: Cache
 ) -> tuple[str, Cache]:
     """Attention of one layer on `[b, s, hidden_size]`, and the updated cache."""
     scope = f"layers.{layer}.attention"
-    q = _heads(g, config, weights, layer, "q", hidden)  # [b, num_attention_heads, s, head_size]
-    k = _heads(g, config, weights, layer, "k", hidden)  # [b, num_key_value_heads, s, head_size]
-    v = _heads(g, config, weights, layer, "v", hidden)  # [b, num_key_value_heads, s, head_size]
-    q, k = _rotate(g, q, at), _rotate(g, k, at)
-    present = Cache(
-        _scatter(g, past.key, k, at, f"present_key.{layer}"),
-        _scatter(g, past.value, v, at, f"present_value.{layer}"),
-    )
-    context = _attend(g, config, q, present, at, f"{scope}.attend")
-    context = g.node("Transpose", [context], f"{scope}.by_token", perm=[0, 2, 1, 3])
-    joined = g.node("Reshape", [context, "shape.joined_heads"], f"{scope}.joined")
-    return _dense(g, config, weights, layer, joined), present  # [b, s, hidden_size]
-
-
-def head_shapes(g: GraphBuilder, config: DecoderConfig) -> None:
-    """The constant shapes that all layers reshape by; 0 keeps a dim."""
-    q_heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
-    g.constant("shape.q_heads", [0, 0, q_heads, config.head_size])
-    g.constant("shape.kv_heads", [0, 0, kv_heads, config.head_size])
-    g.constant("shape.joined_heads", [0, 0, q_heads * config.head_size])
+    q = _heads(parts, attention, layer, "q", hidden)  # [b, num_attention_heads, s, head_size]
+    k = _heads(parts, attention, layer, "k", hidden)  # [b, num_key_value_heads, s, head_size]
+    v = _heads(parts, attention, layer, "v", hidden)  # [b, num_key_value_heads, s, head_size]
+    present = updated(parts, past, k, v, layer)  # by tokens all are [b, s, heads * head_size]
+    context = attend(parts, attention, q, present, f"{scope}.attend")
+    if parts.order == "tokens":
+        return dense(parts, layer, context), present
+    return output(parts, attention, layer, context), present  # [b, s, hidden_size]
 
 
 def _heads(
-    g: GraphBuilder,
-    config: DecoderConfig,
-    weights: JoinedWeights,
+    parts: Parts, attention: Attention, layer: int, part: Literal["q", "k", "v"], hidden: str
+) -> str:
+    """Project to heads, with norm and positions: -> `[b, heads, s, head_size]`."""
+    g, name, kind = parts.g, f"layers.{layer}.attention.{part}", attention.head_norm
+    heads = attention.num_attention_heads if part == "q" else attention.num_key_value_heads
+    x = _projected(parts, attention, layer, part, hidden)
+    if parts.order == "tokens":
+        return _by_token(parts, attention, layer, part, x, heads)
+    x = split_heads(g, x, heads, attention.head_size, f"{name}.by_token")  # [b, s, heads, d]
+    if part == "v":
+        return g.node("Transpose", [x], name, perm=[0, 2, 1, 3])
+    if kind is not None and not attention.norm_after_rotary:
+        x = head_norm(g, parts.weights, kind, part, layer, x, heads)
+    x = rotate(parts, attention, g.node("Transpose", [x], name, perm=[0, 2, 1, 3]))
+    if kind is not None and attention.norm_after_rotary:
+        x = head_norm(g, parts.weights, kind, part, layer, x, heads)
+    return x
+
+
+def _by_token(
+    parts: Parts,
+    attention: Attention,
     layer: int,
     part: Literal["q", "k", "v"],
-    hidden: str,
+    x: str,
+    heads: int,
 ) -> str:
-    """Project to heads: `[b, s, hidden_size]` -> `[b, heads, s, head_size]`."""
-    name = f"layers.{layer}.attention.{part}"
-    bias = weights.heads(part, "bias", layer) if config.attn_bias else None
-    flat = linear(g, hidden, weights.heads(part, "weight", layer), bias, f"{name}.flat")
-    shape = "shape.q_heads" if part == "q" else "shape.kv_heads"
-    by_token = g.node("Reshape", [flat, shape], f"{name}.by_token")  # [b, s, heads, head_size]
-    return g.node("Transpose", [by_token], name, perm=[0, 2, 1, 3])
+    """Norm and positions of `[b, s, heads * head_size]`, which keeps its dims."""
+    if part == "v":
+        return x
+    if attention.head_norm is None:
+        return rotate(parts, attention, x, heads)
+    if attention.norm_after_rotary:
+        return _normed(parts, attention, layer, part, rotate(parts, attention, x, heads), heads)
+    return rotate(parts, attention, _normed(parts, attention, layer, part, x, heads), heads)
 
 
-def _rotate(g: GraphBuilder, heads: str, at: Positions) -> str:
-    """Rotary positions; dim `i` is paired with `i + head_size / 2`, as Hugging Face stores them."""
-    inputs = [heads, at.cos, at.sin, at.position_ids]
-    return g.node("RotaryEmbedding", inputs, f"{heads}.rotated", interleaved=0)
-
-
-def _scatter(g: GraphBuilder, past: str, new: str, at: Positions, name: str) -> str:
-    """Write new keys or values into their slots of the cache; in place where a buffer is shared."""
-    return g.node("TensorScatter", [past, new, at.write_indices], name, axis=2, mode="linear")
-
-
-def _attend(
-    g: GraphBuilder, config: DecoderConfig, q: str, cache: Cache, at: Positions, name: str
+def _normed(
+    parts: Parts, attention: Attention, layer: int, part: Literal["q", "k"], x: str, heads: int
 ) -> str:
-    """One `Attention` node -> `[b, num_attention_heads, s, head_size]`.
+    """The norm of every head of `[b, s, heads * head_size]`."""
+    g, name, kind = parts.g, f"layers.{layer}.attention.{part}", attention.head_norm
+    assert kind is not None
+    split = split_heads(g, x, heads, attention.head_size, f"{name}.by_head")
+    split = head_norm(g, parts.weights, kind, part, layer, split, heads)
+    return _joined(g, split, heads * attention.head_size, f"{name}.normed.joined")
 
-    TensorRT takes a mask or causality but not both, and drops lengths without an error; ONNX
-    Runtime's CUDA provider finds its flash kernels by lengths.
+
+def _joined(g: GraphBuilder, x: str, width: int, name: str) -> str:
+    """`[b, s, heads, size]` -> `[b, s, width]`; 0 keeps a dim."""
+    shape = g.shared(f"shape.{width}", lambda n: g.constant(n, [0, 0, width]))
+    return g.node("Reshape", [x, shape], name)
+
+
+def _projected(
+    parts: Parts, attention: Attention, layer: int, part: Literal["q", "k", "v"], hidden: str
+) -> str:
+    """`[b, s, hidden_size]` -> `[b, s, heads * head_size]`, within `clip`."""
+    g, weights, name = parts.g, parts.weights, f"layers.{layer}.attention.{part}"
+    shape = (attention.num_key_value_heads, attention.head_size)
+    weight = weights.heads(part, "weight", layer, *shape)
+    has_bias = weights.has("attention.qkv.bias", layer)
+    bias = weights.heads(part, "bias", layer, *shape) if has_bias else None
+    x = linear(g, hidden, weight, bias, f"{name}.flat")
+    if attention.clip is None:
+        return x
+    # Not `Clip`: TensorRT's builder casts for it.
+    high, low = (g.number(sign * attention.clip, f"{name}.clip.{sign}") for sign in (1, -1))
+    return g.node("Max", [g.node("Min", [x, high], f"{name}.cut"), low], f"{name}.clipped")
+
+
+def split_heads(g: GraphBuilder, x: str, heads: int, size: int, name: str) -> str:
+    """`[b, s, heads * size]` -> `[b, s, heads, size]`; 0 keeps a dim."""
+    shape = g.shared(f"shape.{heads}x{size}", lambda n: g.constant(n, [0, 0, heads, size]))
+    return g.node("Reshape", [x, shape], name)
+
+
+def rotate(
+    parts: Parts, attention: Attention | LatentAttention, heads: str, count: int | None = None
+) -> str:
+    """Rotary positions of `[b, heads, s, size]`, of the first `dim` dims of each head.
+
+    Or of `[b, s, count * size]`, where the number of heads is given.
+
+    Dim `i` is paired with `i + dim / 2` as Hugging Face stores most models, or with `i + 1`
+    (`interleaved`).
     """
-    scale = config.head_size**-0.5
-    if at.form == "mask":
-        return g.node("Attention", [q, cache.key, cache.value, at.visible], name, scale=scale)
-    inputs = [q, cache.key, cache.value, "", "", "", at.visible]
-    return g.node("Attention", inputs, name, scale=scale, is_causal=1)
+    if attention.rotary is None:
+        return heads
+    rotary = attention.rotary
+    inputs = [heads, *parts.at.rotary(rotary), parts.at.position_ids]
+    partial: dict[str, Any] = {}
+    if isinstance(attention, Attention) and rotary.dim != attention.head_size:
+        partial = {"rotary_embedding_dim": rotary.dim}
+    if count is not None:
+        partial["num_heads"] = count
+    return parts.g.node(
+        "RotaryEmbedding",
+        inputs,
+        f"{heads}.rotated",
+        interleaved=int(rotary.interleaved),
+        **partial,
+    )
 
 
-def _dense(
-    g: GraphBuilder, config: DecoderConfig, weights: JoinedWeights, layer: int, joined: str
+def updated(parts: Parts, past: Cache, k: str, v: str, layer: int) -> Cache:
+    """Write new keys and values into their slots; in place where a buffer is shared."""
+    axis = 2 if parts.order == "heads" else 1
+
+    def scatter(old: str, new: str, name: str) -> str:
+        inputs = [old, new, parts.at.write_indices]
+        return parts.g.node("TensorScatter", inputs, name, axis=axis, mode="linear")
+
+    return Cache(
+        scatter(past.key, k, f"present_key.{layer}"),
+        scatter(past.value, v, f"present_value.{layer}"),
+    )
+
+
+def attend(
+    parts: Parts, attention: Attention | LatentAttention, q: str, cache: Cache, name: str
 ) -> str:
-    """The output projection: `[b, s, num_attention_heads * head_size]` -> `[b, s, hidden_size]`."""
-    width = config.num_attention_heads * config.head_size
-    weight = weights.split("attention.dense.weight", (config.hidden_size, width), 1, layer)
-    bias = None
-    if config.attn_bias:
-        bias = weights.whole("attention.dense.bias", (config.hidden_size,), layer)
-    return linear(g, joined, weight, bias, f"layers.{layer}.attention.dense")
+    """One `Attention` node -> `[b, num_attention_heads, s, value_size]`, or as its queries."""
+    visible = parts.at.visible(attention)
+    if attention.softcap is not None and parts.dialect == "tensorrt":
+        return capped_attention(parts.g, attention, q, cache.key, cache.value, visible, name)
+    attributes: dict[str, Any] = {"scale": attention.scale}
+    if attention.softcap is not None:
+        attributes["softcap"] = attention.softcap
+    if parts.order == "tokens":
+        attributes["q_num_heads"] = attention.num_attention_heads
+        attributes["kv_num_heads"] = attention.num_key_value_heads
+    inputs, causal = attention_inputs(q, cache, visible)
+    return parts.g.node("Attention", inputs, name, **attributes, **causal)
+
+
+def attention_inputs(q: str, cache: Cache, visible: Visible) -> tuple[list[str], dict[str, int]]:
+    """Inputs of an `Attention` node, and its `is_causal`."""
+    if visible.mask is not None:
+        return [q, cache.key, cache.value, visible.mask], {}
+    assert visible.lengths is not None
+    return [q, cache.key, cache.value, "", "", "", visible.lengths], {"is_causal": 1}
+
+
+def output(parts: Parts, attention: Attention | LatentAttention, layer: int, context: str) -> str:
+    """The output projection: `[b, heads, s, value_size]` -> `[b, s, hidden_size]`."""
+    g, scope = parts.g, f"layers.{layer}.attention"
+    width = attention.num_attention_heads * attention.value_size
+    x = g.node("Transpose", [context], f"{scope}.by_token", perm=[0, 2, 1, 3])
+    return dense(parts, layer, _joined(g, x, width, f"{scope}.joined"))
+
+
+def dense(parts: Parts, layer: int, x: str) -> str:
+    """The output projection of `[b, s, heads * value_size]`: -> `[b, s, hidden_size]`."""
+    weights, scope, bias = parts.weights, f"layers.{layer}.attention", "attention.dense.bias"
+    return linear(
+        parts.g,
+        x,
+        weights.split("attention.dense.weight", 1, layer),
+        weights.whole(bias, layer) if weights.has(bias, layer) else None,
+        f"{scope}.dense",
+    )

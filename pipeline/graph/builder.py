@@ -5,7 +5,7 @@ Every name is given by the part that makes the node, so the same checkpoint give
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -50,6 +50,16 @@ class GraphBuilder:
         self.outputs: list[onnx.ValueInfoProto] = []
         self._names: set[str] = set()
 
+    @property
+    def compute_type(self) -> int:
+        """The compute dtype as ONNX numbers it."""
+        return int(ONNX_DTYPES[self.compute_dtype])
+
+    @property
+    def lowest(self) -> float:
+        """The lowest finite number of the compute dtype."""
+        return float(ml_dtypes.finfo(numpy_dtype(self.compute_dtype)).min)
+
     def input(self, name: str, dtype: str, dims: Dims) -> str:
         """Declare a graph input; a dim that is a string is dynamic."""
         self.inputs.append(helper.make_tensor_value_info(self._new(name), ONNX_DTYPES[dtype], dims))
@@ -67,24 +77,48 @@ class GraphBuilder:
         self.nodes.append(made)
         return name
 
+    def several(
+        self, op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
+    ) -> list[str]:
+        """Add a node with several outputs, named after the first; an empty name is left out."""
+        names = [self._new(name) if name else "" for name in outputs]
+        made = helper.make_node(op_type, list(inputs), names, name=names[0], **attributes)
+        self.nodes.append(made)
+        return names
+
     def weight(self, joined: Joined, *, cast: bool = True) -> str:
         """A weight as external data: one initializer per part, joined and cast where needed."""
-        names = [self._external(joined, index) for index in range(len(joined.parts))]
-        value = names[0]
-        if len(names) > 1:
-            value = self.node("Concat", names, joined.name, axis=joined.dim)
+        value = self._joined(joined, joined.name)
         return self.cast(value, joined.dtype, f"{joined.name}.cast") if cast else value
 
     def cast(self, value: str, dtype: str, name: str) -> str:
         """A value of `dtype` in the compute dtype; nothing where these are the same."""
         if dtype == self.compute_dtype:
             return value
-        return self.node("Cast", [value], name, to=ONNX_DTYPES[self.compute_dtype])
+        return self.node("Cast", [value], name, to=self.compute_type)
+
+    def scaled(self, value: str, factor: float, name: str) -> str:
+        """A value in the compute dtype, multiplied; nothing where the factor is 1."""
+        if factor == 1:
+            return value
+        return self.node("Mul", [value, self.number(factor, f"{name}.factor")], name)
+
+    def number(self, value: float, name: str) -> str:
+        """A scalar constant in the compute dtype."""
+        return self.constant(name, np.array(value, dtype=numpy_dtype(self.compute_dtype)))
+
+    def ones(self, name: str, size: int) -> str:
+        """A vector of ones in the compute dtype."""
+        return self.constant(name, np.ones(size, dtype=numpy_dtype(self.compute_dtype)))
+
+    def shared(self, name: str, make: Callable[[str], str]) -> str:
+        """The value of that name, made by its first user."""
+        return name if name in self._names else make(name)
 
     def constant(self, name: str, values: NDArray[Any] | list[int]) -> str:
         """A small constant inside the file: an array, or a list of int64."""
-        array = np.asarray(values)
-        made = onnx.numpy_helper.from_array(np.ascontiguousarray(array), self._new(name))
+        array = np.asarray(values, order="C")
+        made = onnx.numpy_helper.from_array(array, self._new(name))
         self.initializers.append(made)
         return name
 
@@ -98,11 +132,18 @@ class GraphBuilder:
         model.ir_version = IR_VERSION
         return model
 
-    def _external(self, joined: Joined, index: int) -> str:
-        part: TensorInfo = joined.parts[index]
-        several = len(joined.parts) > 1
-        name = self._new(f"{joined.name}.part{index}" if several else joined.name)
-        tensor = onnx.TensorProto(name=name)
+    def _joined(self, joined: Joined, name: str) -> str:
+        names = []
+        for index, part in enumerate(joined.parts):
+            inner = f"{name}.part{index}" if len(joined.parts) > 1 else name
+            if isinstance(part, Joined):
+                names.append(self._joined(part, inner))
+            else:
+                names.append(self._external(part, inner))
+        return names[0] if len(names) == 1 else self.node("Concat", names, name, axis=joined.dim)
+
+    def _external(self, part: TensorInfo, name: str) -> str:
+        tensor = onnx.TensorProto(name=self._new(name))
         tensor.data_type = ONNX_DTYPES[part.dtype]
         tensor.dims.extend(part.shape)
         tensor.data_location = TensorProto.EXTERNAL

@@ -9,17 +9,23 @@ from typing import Literal
 import onnx
 
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
-from pipeline.graph.attention import Cache, Form, Positions, head_shapes, self_attention
-from pipeline.graph.builder import Dims, GraphBuilder, numpy_dtype
-from pipeline.graph.config import DecoderConfig, read_config
+from pipeline.errors import VerificationError
+from pipeline.graph.attention import Cache, CacheOrder, Dialect, Parts
+from pipeline.graph.builder import Dims, GraphBuilder
+from pipeline.graph.config import read_decoder
+from pipeline.graph.description import Attention, Decoder
 from pipeline.graph.facts import GraphFacts, graph_facts
+from pipeline.graph.layer import decoder_layer
 from pipeline.graph.linear import linear
-from pipeline.graph.mlp import gated_mlp
-from pipeline.graph.norm import rms_norm
-from pipeline.graph.rotary import rotary_tables
-from pipeline.graph.weights import JoinedWeights
+from pipeline.graph.norm import norm
+from pipeline.graph.positions import Form, Positions
+from pipeline.graph.softcap import soft_capped
+from pipeline.graph.weights import HEAD_BIAS, JoinedWeights, check_inventory
 
 Logits = Literal["last", "all"]
+
+# Products of other weights, for another kernel of TensorRT-LLM's (`families/deepseek2.py`).
+_REPEATED = ("attention.fused_q_proj", "attention.k_b_proj_trans")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,8 @@ class GraphOptions:
 
     `fixed_cache`: the caches have `max_seq_len` slots, as TensorRT's engines need; otherwise their
     number is dynamic (at most `max_seq_len`), so that short texts do not pay for long ones.
+    `dialect`: for whom soft-capping, experts and values of another width than keys are written.
+    `cache_order`: see `CacheOrder`; latent attention keeps its caches by heads.
     """
 
     max_seq_len: int
@@ -35,6 +43,8 @@ class GraphOptions:
     logits: Logits = "last"
     form: Form = "mask"
     fixed_cache: bool = True
+    dialect: Dialect = "onnxruntime"
+    cache_order: CacheOrder = "heads"
 
 
 def write_decoder(
@@ -46,12 +56,16 @@ def write_decoder(
     logits: Logits = "last",
     form: Form = "mask",
     fixed_cache: bool = True,
+    dialect: Dialect = "onnxruntime",
+    cache_order: CacheOrder = "heads",
 ) -> GraphFacts:
     """Write `decoder_model` to a file: the same bytes for the same arguments.
 
     The caller places the rank files beside `out_path` (`GraphFacts.weight_files`).
     """
-    options = GraphOptions(max_seq_len, compute_dtype, logits, form, fixed_cache)
+    options = GraphOptions(
+        max_seq_len, compute_dtype, logits, form, fixed_cache, dialect, cache_order
+    )
     model, facts = decoder_model(checkpoint, options)
     out_path.write_bytes(model.SerializeToString(deterministic=True))
     return facts
@@ -66,109 +80,121 @@ def decoder_model(
     where `compute_dtype` is not their storage type.
 
     Inputs (b = batch, s = seq, dynamic; t = cache slots): `input_ids` and `position_ids` int64
-    `[b, s]`; `write_indices` int64 `[b]`; `mask` bool `[b, 1, s, t]` (form "mask") or
-    `nonpad_kv_seqlen` int64 `[b]` (form "lengths": `write_indices + s`); `last_index` int64 `[b]`
-    (logits "last"); `past_key.<i>`, `past_value.<i>` `[b, num_key_value_heads, t, head_size]`.
+    `[b, s]`; `write_indices` int64 `[b]`; `mask` bool `[b, 1, s, t]` (form "mask") or, where an
+    attention takes it, `nonpad_kv_seqlen` int64 `[b]` (form "lengths": `write_indices + s`);
+    `last_index` int64 `[b]` (logits "last"); for each layer with attention `past_key.<i>` `[b,
+    num_key_value_heads, t, key_size]` and `past_value.<i>` `[..., value_size]`.
     Outputs: `logits` float32 `[b, vocab_size]` of the token at `last_index`, or
     `[b, s, vocab_size]`; `present_key.<i>`, `present_value.<i>` shaped as the past.
 
     Raises RecipeError where the graph cannot express the checkpoint, VerificationError where the
     rank files do not hold what `config.json` says.
     """
-    config = read_config(checkpoint.config)
-    weights = JoinedWeights(checkpoint, config)
+    decoder = read_decoder(checkpoint.config)
+    check_inventory(checkpoint)
+    weights = JoinedWeights(checkpoint)
     g = GraphBuilder(options.compute_dtype)
-    _decoder(g, config, weights, options)
-    weights.raise_faults()
+    _decoder(g, decoder, weights, options)
+    left = weights.unused(lambda name: name.endswith(_REPEATED))
+    if left:
+        raise VerificationError("the decoder graph leaves out tensors", facts=left)
     model = g.model("decoder")
-    return model, graph_facts(model, options.compute_dtype)
+    return model, graph_facts(model, options.compute_dtype, len(decoder.attentions))
 
 
 def _decoder(
-    g: GraphBuilder, config: DecoderConfig, weights: JoinedWeights, options: GraphOptions
+    g: GraphBuilder, decoder: Decoder, weights: JoinedWeights, options: GraphOptions
 ) -> None:
-    slots: int | str = options.max_seq_len if options.fixed_cache else "slots"
     input_ids = g.input("input_ids", "int64", ["batch", "seq"])
-    at = _positions(g, config, options, slots)
+    slots: int | str = options.max_seq_len if options.fixed_cache else "slots"
+    first = next((f"past_key.{layer}" for layer in decoder.attentions), None)
+    at = Positions(g, options.form, options.max_seq_len, slots, first)
     last_index = g.input("last_index", "int64", ["batch"]) if options.logits == "last" else None
-    cache_dims: Dims = ["batch", config.num_key_value_heads, slots, config.head_size]
-    pasts = [_past(g, layer, cache_dims) for layer in range(config.num_hidden_layers)]
-    hidden = g.node("Gather", [g.weight(weights.embedding(), cast=False), input_ids], "embedding")
-    hidden = g.cast(hidden, config.dtype, "embedding.cast")  # [batch, seq, hidden_size]
-    presents = []
-    for layer, past in enumerate(pasts):
-        hidden, present = _layer(g, config, weights, layer, hidden, past, at)
-        presents.append(present)
-    _head(g, config, weights, hidden, last_index)
-    for present in presents:
-        g.output(present.key, g.compute_dtype, cache_dims)
-        g.output(present.value, g.compute_dtype, cache_dims)
+    pasts = _pasts(g, decoder, slots, options.cache_order)
+    parts = Parts(g, weights, at, options.dialect, decoder.hidden_size, options.cache_order)
+    hidden = _embedding(parts, decoder, input_ids)
+    presents = {}
+    for layer in range(len(decoder.layers)):
+        hidden, present = decoder_layer(parts, decoder, layer, hidden, pasts.get(layer))
+        if present is not None:
+            presents[layer] = present
+    _head(parts, decoder, hidden, last_index)
+    _give_out(g, decoder, presents, slots, options.cache_order)
 
 
-def _past(g: GraphBuilder, layer: int, dims: Dims) -> Cache:
-    """Declare the cache inputs of one layer."""
-    key = g.input(f"past_key.{layer}", g.compute_dtype, dims)
-    return Cache(key, g.input(f"past_value.{layer}", g.compute_dtype, dims))
+def _pasts(
+    g: GraphBuilder, decoder: Decoder, slots: int | str, order: CacheOrder
+) -> dict[int, Cache]:
+    """Declare the cache inputs of every layer with attention."""
+    found = {}
+    for layer in decoder.attentions:
+        key, value = _cache_dims(decoder, layer, slots, order)
+        past = g.input(f"past_key.{layer}", g.compute_dtype, key)
+        found[layer] = Cache(past, g.input(f"past_value.{layer}", g.compute_dtype, value))
+    return found
 
 
-def _positions(
-    g: GraphBuilder, config: DecoderConfig, options: GraphOptions, slots: int | str
-) -> Positions:
-    """Declare the inputs that place the tokens, and the constants that all layers share."""
-    position_ids = g.input("position_ids", "int64", ["batch", "seq"])
-    write_indices = g.input("write_indices", "int64", ["batch"])
-    if options.form == "mask":
-        visible = g.input("mask", "bool", ["batch", 1, "seq", slots])
-    else:
-        visible = g.input("nonpad_kv_seqlen", "int64", ["batch"])
-    cos, sin = rotary_tables(config, options.max_seq_len)
-    head_shapes(g, config)
-    return Positions(
-        position_ids,
-        write_indices,
-        visible,
-        g.constant("rotary.cos", cos.astype(numpy_dtype(g.compute_dtype))),
-        g.constant("rotary.sin", sin.astype(numpy_dtype(g.compute_dtype))),
-        options.form,
+def _give_out(
+    g: GraphBuilder,
+    decoder: Decoder,
+    presents: dict[int, Cache],
+    slots: int | str,
+    order: CacheOrder,
+) -> None:
+    """Declare the updated caches as outputs."""
+    for layer, present in presents.items():
+        key, value = _cache_dims(decoder, layer, slots, order)
+        g.output(present.key, g.compute_dtype, key)
+        g.output(present.value, g.compute_dtype, value)
+
+
+def _cache_dims(
+    decoder: Decoder, layer: int, slots: int | str, order: CacheOrder
+) -> tuple[Dims, Dims]:
+    attention = decoder.attentions[layer]
+    heads = attention.num_key_value_heads
+    if order == "tokens" and isinstance(attention, Attention):
+        width = heads * attention.head_size
+        return ["batch", slots, width], ["batch", slots, width]
+    return (
+        ["batch", heads, slots, attention.key_size],
+        ["batch", heads, slots, attention.value_size],
     )
 
 
-def _layer(
-    g: GraphBuilder,
-    config: DecoderConfig,
-    weights: JoinedWeights,
-    layer: int,
-    hidden: str,
-    past: Cache,
-    at: Positions,
-) -> tuple[str, Cache]:
-    """A pre-norm layer on `[batch, seq, hidden_size]`: attention, then MLP, each with residual."""
-    scope, width = f"layers.{layer}", (config.hidden_size,)
-    scale = weights.whole("input_layernorm.weight", width, layer)
-    normed = rms_norm(g, hidden, scale, config.norm_epsilon, f"{scope}.input_layernorm")
-    attended, present = self_attention(g, config, weights, layer, normed, past, at)
-    hidden = g.node("Add", [hidden, attended], f"{scope}.after_attention")
-    scale = weights.whole("post_layernorm.weight", width, layer)
-    normed = rms_norm(g, hidden, scale, config.norm_epsilon, f"{scope}.post_layernorm")
-    fed = gated_mlp(g, config, weights, layer, normed)
-    return g.node("Add", [hidden, fed], f"{scope}.after_mlp"), present
+def _embedding(parts: Parts, decoder: Decoder, input_ids: str) -> str:
+    """Tokens `[b, s]` -> `[b, s, hidden_size]`: looked up, scaled, with positions, normed."""
+    g, weights = parts.g, parts.weights
+    table = weights.embedding()
+    hidden = g.node("Gather", [g.weight(table, cast=False), input_ids], "embedding")
+    hidden = g.cast(hidden, table.dtype, "embedding.cast")
+    hidden = g.scaled(hidden, decoder.embedding_multiplier, "embedding.scaled")
+    if decoder.learned_positions:
+        positions = weights.positions()
+        place = g.node(
+            "Gather", [g.weight(positions, cast=False), parts.at.position_ids], "positions"
+        )
+        place = g.cast(place, positions.dtype, "positions.cast")
+        hidden = g.node("Add", [hidden, place], "embedding.placed")
+    if decoder.embedding_norm is not None:
+        hidden = norm(g, weights, decoder.norm, decoder.embedding_norm, None, hidden)
+    return hidden
 
 
-def _head(
-    g: GraphBuilder,
-    config: DecoderConfig,
-    weights: JoinedWeights,
-    hidden: str,
-    last_index: str | None,
-) -> None:
+def _head(parts: Parts, decoder: Decoder, hidden: str, last_index: str | None) -> None:
     """Final norm and head. Only the wanted token of each sequence passes where that is known."""
-    dims: list[int | str] = ["batch", "seq", config.vocab_size]
+    g, weights = parts.g, parts.weights
+    dims: list[int | str] = ["batch", "seq", decoder.vocab_size]
     if last_index is not None:
         column = g.node("Unsqueeze", [last_index, g.constant("axis.1", [1])], "last_index.column")
         hidden = g.node("GatherND", [hidden, column], "last_hidden", batch_dims=1)
-        dims = ["batch", config.vocab_size]  # hidden is [batch, hidden_size] from here
-    scale = weights.whole("transformer.ln_f.weight", (config.hidden_size,))
-    normed = rms_norm(g, hidden, scale, config.norm_epsilon, "ln_f")
-    computed = linear(g, normed, weights.head(), None, "lm_head")
+        dims = ["batch", decoder.vocab_size]  # hidden is [batch, hidden_size] from here
+    if decoder.final_norm is not None:
+        hidden = norm(g, weights, decoder.norm, decoder.final_norm, None, hidden)
+    bias = weights.head_bias() if weights.has(HEAD_BIAS) else None
+    computed = linear(g, hidden, weights.head(), bias, "lm_head")
+    computed = g.scaled(computed, decoder.logits_multiplier, "lm_head.scaled")
+    if decoder.logits_softcap is not None:
+        computed = soft_capped(g, computed, decoder.logits_softcap, "lm_head.capped")
     g.node("Cast", [computed], "logits", to=onnx.TensorProto.FLOAT)
     g.output("logits", "float32", dims)

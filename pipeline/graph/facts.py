@@ -21,7 +21,10 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class GraphFacts:
-    """Operators, attention sites (one per layer), ports, and the weight files referred to."""
+    """Operators, attention sites, ports, and the weight files referred to.
+
+    `attention_sites`: layers that have attention, however it is written.
+    """
 
     compute_dtype: str
     num_layers: int
@@ -36,14 +39,14 @@ class GraphFacts:
         return asdict(self)
 
 
-def graph_facts(model: onnx.ModelProto, compute_dtype: str) -> GraphFacts:
-    """Facts of a decoder model, by its protobuf alone."""
+def graph_facts(model: onnx.ModelProto, compute_dtype: str, attention_sites: int) -> GraphFacts:
+    """Facts of a decoder model."""
     graph = model.graph
     counts = Counter(node.op_type for node in graph.node)
     return GraphFacts(
         compute_dtype=compute_dtype,
         num_layers=sum(value.name.startswith("past_key.") for value in graph.input),
-        attention_sites=counts["Attention"],
+        attention_sites=attention_sites,
         op_counts=dict(sorted(counts.items())),
         inputs=tuple(_port(value) for value in graph.input),
         outputs=tuple(_port(value) for value in graph.output),

@@ -1,52 +1,73 @@
-"""The gated MLP and its activations."""
+"""Dense MLPs, plain and gated; t stands for `[b, s, ...]`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from pipeline.graph.activation import activation, gegelu
 from pipeline.graph.builder import GraphBuilder
-from pipeline.graph.config import DecoderConfig
+from pipeline.graph.description import Mlp
 from pipeline.graph.linear import linear
 from pipeline.graph.weights import Joined, JoinedWeights
 
 
-def gated_mlp(
-    g: GraphBuilder, config: DecoderConfig, weights: JoinedWeights, layer: int, hidden: str
-) -> str:
-    """`proj(act(fc(x)) * gate(x))` on `[batch, seq, hidden_size]`.
+def dense_mlp(g: GraphBuilder, weights: JoinedWeights, mlp: Mlp, layer: int, hidden: str) -> str:
+    """`proj(act(fc(x)))` or `proj(act(fc(x)) * gate(x))` on `[b, s, hidden_size]`.
 
     The target names mislead: `fc` is Hugging Face's `gate_proj` (activated), `gate` is `up_proj`
-    (TensorRT-LLM 1.2, `layers/mlp.py`).
+    (TensorRT-LLM 1.2, `layers/mlp.py`). In a fused `fc` the rows of `up_proj` come first.
     """
-    scope = f"layers.{layer}.mlp"
-    inner, outer = config.intermediate_size, config.hidden_size
-
-    def project(name: str, x: str, shape: tuple[int, int], split_dim: int) -> str:
-        weight = weights.split(f"mlp.{name}.weight", shape, split_dim, layer)
-        return linear(
-            g, x, weight, _bias(config, weights, layer, name, shape[0]), f"{scope}.{name}"
+    scope, size = f"layers.{layer}.{mlp.name}", mlp.intermediate_size
+    stored = f"{mlp.name}.fc"
+    if mlp.gate in ("none", "apart"):
+        inner = activation(
+            g, mlp.activation, _split(g, weights, stored, layer, hidden, scope), f"{scope}.act"
         )
-
-    activated = project("fc", hidden, (inner, outer), 0)  # [batch, seq, intermediate_size]
-    activated = activation(g, config.hidden_act, activated, f"{scope}.act")
-    gate = project("gate", hidden, (inner, outer), 0)  # [batch, seq, intermediate_size]
-    gated = g.node("Mul", [activated, gate], f"{scope}.gated")
-    return project("proj", gated, (outer, inner), 1)  # [batch, seq, hidden_size]
-
-
-def activation(g: GraphBuilder, hidden_act: str, x: str, name: str) -> str:
-    """An activation by its Hugging Face name, of any shape."""
-    if hidden_act == "silu":
-        return g.node("Mul", [x, g.node("Sigmoid", [x], f"{name}.sigmoid")], name)
-    if hidden_act == "relu":
-        return g.node("Relu", [x], name)
-    return g.node("Gelu", [x], name, approximate="none" if hidden_act == "gelu" else "tanh")
+        if mlp.gate == "apart":
+            gate = _split(g, weights, f"{mlp.name}.gate", layer, hidden, scope)
+            inner = g.node("Mul", [inner, gate], f"{scope}.gated")
+    elif mlp.gate == "gegelu":
+        inner = gegelu(
+            g, _split(g, weights, stored, layer, hidden, scope), mlp.limit, f"{scope}.gated"
+        )
+    else:
+        first, second = (_block(g, weights, stored, layer, hidden, (size, size), i) for i in (0, 1))
+        activated = activation(g, mlp.activation, second, f"{scope}.act")
+        inner = g.node("Mul", [activated, first], f"{scope}.gated")
+    return _projected(g, weights, f"{mlp.name}.proj", layer, inner)  # [b, s, hidden_size]
 
 
-def _bias(
-    config: DecoderConfig, weights: JoinedWeights, layer: int, name: str, size: int
-) -> Joined | None:
-    """Biases `[out_features]`: split with the rows, but whole where the columns are split."""
-    if not config.mlp_bias:
-        return None
-    if name == "proj":
-        return weights.whole(f"mlp.{name}.bias", (size,), layer)
-    return weights.split(f"mlp.{name}.bias", (size,), 0, layer)
+def _split(
+    g: GraphBuilder, weights: JoinedWeights, name: str, layer: int, x: str, scope: str
+) -> str:
+    """A linear layer whose rows are split: `[b, s, hidden_size]` -> `[b, s, intermediate_size]`."""
+    bias = _bias(weights, f"{name}.bias", layer, 0)
+    weight = weights.split(f"{name}.weight", 0, layer)
+    return linear(g, x, weight, bias, f"{scope}.{name.rpartition('.')[2]}")
+
+
+def _block(
+    g: GraphBuilder,
+    weights: JoinedWeights,
+    name: str,
+    layer: int,
+    x: str,
+    sizes: Sequence[int],
+    index: int,
+) -> str:
+    """One of the linear layers that a tensor holds one after the other."""
+    has_bias = weights.has(f"{name}.bias", layer)
+    bias = weights.block(f"{name}.bias", sizes, index, layer) if has_bias else None
+    weight = weights.block(f"{name}.weight", sizes, index, layer)
+    return linear(g, x, weight, bias, f"layers.{layer}.{name}.{index}")
+
+
+def _projected(g: GraphBuilder, weights: JoinedWeights, name: str, layer: int, x: str) -> str:
+    """A linear layer whose columns are split; its bias is whole."""
+    has_bias = weights.has(f"{name}.bias", layer)
+    bias = weights.whole(f"{name}.bias", layer) if has_bias else None
+    return linear(g, x, weights.split(f"{name}.weight", 1, layer), bias, f"layers.{layer}.{name}")
+
+
+def _bias(weights: JoinedWeights, name: str, layer: int, dim: int) -> Joined | None:
+    return weights.split(name, dim, layer) if weights.has(name, layer) else None

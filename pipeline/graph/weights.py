@@ -1,23 +1,31 @@
 """Where the weights of the whole decoder lie in the rank files: a pure view, no bytes are read.
 
 Tensor- and pipeline-parallel checkpoints are joined again here: a joined tensor is one row range
-per rank file and the dim on which these are to be concatenated. Names, shapes and splits are those
-of TensorRT-LLM 1.2 (`models/modeling_utils.py`, `models/llama/convert.py`): layers are numbered
-from 0 in each pp rank, K/V heads are repeated where there are fewer than tp ranks, the rows of
-`lm_head` are padded to a multiple of `tp_size`.
+per rank file, or one tensor of each, and the dim on which these are to be concatenated. Names,
+shapes and splits are those of TensorRT-LLM 1.2 (`models/modeling_utils.py`, `mapping.py`): layers
+are numbered from 0 in each pp rank, K/V heads are repeated where there are fewer than tp ranks, the
+rows of `lm_head` are padded to a multiple of `tp_size`, within a tp group moe_ep ranks run fastest.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.checkpoint.safetensors_file import ITEM_BYTES, TensorInfo
-from pipeline.checkpoint.trtllm import TrtllmCheckpoint
+from pipeline.checkpoint.trtllm import TrtllmCheckpoint, rank_file
 from pipeline.errors import VerificationError
-from pipeline.graph.config import DecoderConfig
+from pipeline.families import expected_inventory
+from pipeline.weights.parallel import Parallelism, parallelism_of
 
-_LAYER = "transformer.layers."
+_LAYER = re.compile(r"transformer\.layers\.(\d+)\.(.+)")
+
+EMBEDDING = "transformer.vocab_embedding.weight"
+HEAD = "lm_head.weight"
+HEAD_BIAS = "lm_head.bias"
+POSITIONS = "transformer.position_embedding.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,7 @@ class Joined:
     """A tensor of the whole model: parts to concatenate on `dim`, each contiguous in its file."""
 
     name: str
-    parts: tuple[TensorInfo, ...]
+    parts: tuple[TensorInfo | Joined, ...]
     dim: int = 0
 
     @property
@@ -41,127 +49,205 @@ class Joined:
         return tuple(shape)
 
 
+def check_inventory(checkpoint: TrtllmCheckpoint) -> None:
+    """Raise VerificationError where the rank files hold other tensors than `config.json` asks for.
+
+    Names, shapes and dtypes, missing and unknown ones alike.
+    """
+    faults = []
+    for rank, held in enumerate(checkpoint.ranks):
+        file, expected = rank_file(rank), expected_inventory(checkpoint.config, rank)
+        for name, (dtype, shape) in expected.items():
+            found = held.get(name)
+            if found is None:
+                faults.append(f"`{name}` is missing from `{file}`")
+            elif (found.dtype, found.shape) != (dtype, shape):
+                has, wanted = list(found.shape), list(shape)
+                faults.append(
+                    f"`{name}` of `{file}` is {found.dtype} {has}, expected {dtype} {wanted}"
+                )
+        faults += [f"`{name}` of `{file}` is not known" for name in held if name not in expected]
+    if faults:
+        raise VerificationError(
+            "the rank files do not hold the decoder that `config.json` describes",
+            facts=faults,
+            hint="convert the source checkpoint again",
+        )
+
+
 class JoinedWeights:
-    """The joined tensors of a checkpoint, by name; what is amiss is gathered in `faults`."""
+    """The joined tensors of a checkpoint, by the names of a rank file with one pp rank.
 
-    def __init__(self, checkpoint: TrtllmCheckpoint, config: DecoderConfig) -> None:
-        self.ranks = checkpoint.ranks
-        self.config = config
-        self.faults: dict[str, None] = {}  # a set in order: q, k and v ask for the same tensor
-        self.layers = self._place_layers()
+    Names inside a layer are without `transformer.layers.<i>.`. Every tensor that is handed out is
+    noted, so that those that no part asked for can be named (`unused`).
+    """
 
-    def raise_faults(self) -> None:
-        """Raise VerificationError with every missing or misshapen tensor that was asked for."""
-        if self.faults:
-            raise VerificationError(
-                "the rank files do not hold the decoder that `config.json` describes",
-                facts=list(self.faults),
-                hint="convert the source checkpoint again",
-            )
+    def __init__(self, checkpoint: TrtllmCheckpoint) -> None:
+        self._parallelism = parallelism_of(checkpoint.config)
+        self._vocab_size = int(checkpoint.config["vocab_size"])
+        self._num_positions = int(checkpoint.config["max_position_embeddings"])
+        self._heads = int(checkpoint.config["num_attention_heads"])
+        self._ranks = unpipelined(checkpoint)
+        self._used: set[str] = set()
 
-    def whole(self, name: str, shape: tuple[int, ...], layer: int | None = None) -> Joined:
+    def has(self, name: str, layer: int | None = None) -> bool:
+        """Whether the checkpoint has a tensor."""
+        return _full(name, layer) in self._ranks[0]
+
+    def whole(self, name: str, layer: int | None = None) -> Joined:
         """A tensor that every rank of a tp group repeats, e.g. a norm weight `[hidden_size]`."""
-        pp_rank = self.config.pp_size - 1 if layer is None else self.layers[layer][0]
-        return Joined(_public_name(name, layer), (self._take(pp_rank, 0, name, shape, layer),))
+        return Joined(_full(name, layer), (self._take(0, name, layer),))
 
-    def split(self, name: str, shape: tuple[int, ...], dim: int, layer: int) -> Joined:
-        """A tensor of the whole model's `shape` that the tp ranks share evenly on `dim`."""
-        local = list(shape)
-        local[dim] //= self.config.tp_size
-        parts = [
-            self._take(self.layers[layer][0], tp_rank, name, tuple(local), layer)
-            for tp_rank in range(self.config.tp_size)
-        ]
-        return Joined(_public_name(name, layer), tuple(parts), dim)
+    def rows(self, name: str, first: int, count: int, layer: int) -> Joined:
+        """Rows of a tensor that every rank of a tp group repeats."""
+        return Joined(
+            f"{_full(name, layer)}.{first}", (_rows(self._take(0, name, layer), first, count),)
+        )
 
-    def heads(self, part: Literal["q", "k", "v"], suffix: str, layer: int) -> Joined:
+    def split(self, name: str, dim: int, layer: int | None = None) -> Joined:
+        """A tensor that the tp ranks share evenly on `dim`."""
+        parts = tuple(self._take(rank, name, layer) for rank in self._tp_ranks)
+        return Joined(_full(name, layer), parts, dim)
+
+    def block(self, name: str, sizes: Sequence[int], index: int, layer: int) -> Joined:
+        """Rows of a tensor whose rows are blocks of `sizes` (of the whole model), shared evenly.
+
+        In each rank file the blocks follow one another, each with that rank's part.
+        """
+        count = self._parallelism.tp_size
+        first, rows = sum(sizes[:index]) // count, sizes[index] // count
+        parts = [_rows(self._take(rank, name, layer), first, rows) for rank in self._tp_ranks]
+        return Joined(f"{_full(name, layer)}.{index}", tuple(parts))
+
+    def heads(
+        self, part: Literal["q", "k", "v"], suffix: str, layer: int, num_kv_heads: int, size: int
+    ) -> Joined:
         """Rows of the fused `attention.qkv` that make the queries, keys or values of all heads.
 
         Per rank: `[(num_heads + 2 * num_kv_heads) * head_size, ...]`, queries first. Where a K/V
         head is repeated over several ranks, the first of these gives it.
         """
-        config = self.config
-        num_q = config.num_attention_heads // config.tp_size
-        repeats = max(1, config.tp_size // config.num_key_value_heads)
-        num_kv = max(1, config.num_key_value_heads // config.tp_size)
+        tp_size, name = self._parallelism.tp_size, f"attention.qkv.{suffix}"
+        num_q, num_kv = self._heads // tp_size, max(1, num_kv_heads // tp_size)
+        repeats = max(1, tp_size // num_kv_heads)
         first, count = {"q": (0, num_q), "k": (num_q, num_kv), "v": (num_q + num_kv, num_kv)}[part]
-        tail = (config.hidden_size,) if suffix == "weight" else ()
-        shape = ((num_q + 2 * num_kv) * config.head_size, *tail)
-        name, parts = f"attention.qkv.{suffix}", []
-        for tp_rank in range(0, config.tp_size, 1 if part == "q" else repeats):
-            fused = self._take(self.layers[layer][0], tp_rank, name, shape, layer)
-            parts.append(_rows(fused, first * config.head_size, count * config.head_size))
-        return Joined(_public_name(f"attention.{part}.{suffix}", layer), tuple(parts))
+        ranks = range(0, tp_size, 1 if part == "q" else repeats)
+        parts = [_rows(self._take(r, name, layer), first * size, count * size) for r in ranks]
+        return Joined(_full(f"attention.{part}.{suffix}", layer), tuple(parts))
+
+    def kv_split(self, name: str, layer: int, num_kv_heads: int) -> Joined:
+        """A tensor of one row for each K/V head, shared as these are."""
+        tp_size = self._parallelism.tp_size
+        ranks = range(0, tp_size, max(1, tp_size // num_kv_heads))
+        return Joined(_full(name, layer), tuple(self._take(r, name, layer) for r in ranks))
+
+    def experts(self, name: str, layer: int, dim: int) -> Joined:
+        """A tensor of all experts, `[num_experts, ...]`; moe_tp ranks share it on `dim`.
+
+        Parts of moe_ep ranks are joined on dim 0 first.
+        """
+        groups = []
+        for tp_rank, ranks in enumerate(self._expert_ranks()):
+            parts = tuple(self._take(rank, name, layer) for rank in ranks)
+            groups.append(Joined(f"{_full(name, layer)}.tp{tp_rank}", parts))
+        return Joined(_full(name, layer), tuple(groups), dim)
+
+    def expert(self, name: str, layer: int, dim: int, expert: int) -> Joined:
+        """One expert's matrix out of a tensor of all; moe_tp ranks share it on `dim`."""
+        parts = []
+        for ranks in self._expert_ranks():
+            held = self._take(ranks[0], name, layer).shape[0]
+            parts.append(_item(self._take(ranks[expert // held], name, layer), expert % held))
+        return Joined(f"{_full(name, layer)}.expert{expert}", tuple(parts), dim)
+
+    def _expert_ranks(self) -> list[range]:
+        """For each moe_tp rank the ranks that hold its experts between them."""
+        across = self._parallelism.moe_ep_size
+        starts = range(0, self._parallelism.tp_size, across)
+        return [range(start, start + across) for start in starts]
+
+    @property
+    def tp_size(self) -> int:
+        """Over how many ranks most tensors are shared."""
+        return self._parallelism.tp_size
+
+    @property
+    def num_expert_parts(self) -> int:
+        """Over how many moe_tp ranks each expert's inner width is shared."""
+        return self._parallelism.moe_tp_size
 
     def embedding(self) -> Joined:
         """`transformer.vocab_embedding.weight` `[vocab_size, hidden_size]`, padding cut off."""
-        config, name = self.config, "transformer.vocab_embedding.weight"
-        rows, columns = config.vocab_size, config.hidden_size
-        if config.embedding_shard_dim is None:
-            return Joined(name, (self._take(0, 0, name, (rows, columns), None),))
-        if config.embedding_shard_dim == 0:
-            return self._vocabulary(name, pp_rank=0)
-        local = (rows, columns // config.tp_size)
-        ranks = range(config.tp_size)
-        return Joined(name, tuple(self._take(0, r, name, local, None) for r in ranks), dim=1)
+        return self._embedded(EMBEDDING, self._vocab_size)
+
+    def positions(self) -> Joined:
+        """`transformer.position_embedding.weight`, a row for each position, padding cut off."""
+        return self._embedded(POSITIONS, self._num_positions)
+
+    def _embedded(self, name: str, count: int) -> Joined:
+        """A table of `count` rows that ranks share as they share the embedding, or hold whole."""
+        dim = self._parallelism.embedding_dim
+        if dim is None:
+            return self.whole(name)
+        return self._padded_rows(name, count) if dim == 0 else self.split(name, 1)
 
     def head(self) -> Joined:
         """`lm_head.weight` `[vocab_size, hidden_size]`, padding cut off."""
-        return self._vocabulary("lm_head.weight", pp_rank=self.config.pp_size - 1)
+        return self._padded_rows(HEAD, self._vocab_size)
 
-    def _vocabulary(self, name: str, pp_rank: int) -> Joined:
-        """Rows split evenly after padding to a multiple of tp_size: the padding is cut off."""
-        config = self.config
-        local = -(-config.vocab_size // config.tp_size)
+    def head_bias(self) -> Joined:
+        """`lm_head.bias` `[vocab_size]`, padding cut off."""
+        return self._padded_rows(HEAD_BIAS, self._vocab_size)
+
+    def unused(self, harmless: Callable[[str], bool]) -> list[str]:
+        """Tensors that nobody asked for, but those whose names are harmless."""
+        names = [name for name in self._ranks[0] if name not in self._used]
+        return [name for name in names if not harmless(name)]
+
+    @property
+    def _tp_ranks(self) -> range:
+        return range(self._parallelism.tp_size)
+
+    def _padded_rows(self, name: str, left: int) -> Joined:
+        """`left` rows, padded to a multiple of tp_size and split evenly: the padding is cut off."""
         parts = []
-        for tp_rank in range(config.tp_size):
-            part = self._take(pp_rank, tp_rank, name, (local, config.hidden_size), None)
-            count = min(local, config.vocab_size - tp_rank * local)
-            if count > 0:
+        for rank in self._tp_ranks:
+            part = self._take(rank, name, None)
+            count = min(part.shape[0], left)
+            left -= count
+            if count:
                 parts.append(_rows(part, 0, count))
         return Joined(name, tuple(parts))
 
-    def _place_layers(self) -> list[tuple[int, int]]:
-        """(pp_rank, local layer) of every layer, by what the first rank of each pp rank holds."""
-        config = self.config
-        if len(self.ranks) != config.tp_size * config.pp_size:
-            raise VerificationError(
-                f"the checkpoint has {len(self.ranks)} rank files, but `tp_size` is "
-                f"{config.tp_size} and `pp_size` is {config.pp_size}"
-            )
-        placed = []
-        for pp_rank in range(config.pp_size):
-            names = self.ranks[pp_rank * config.tp_size]
-            local = {name[len(_LAYER) :].split(".")[0] for name in names if name.startswith(_LAYER)}
-            placed += [(pp_rank, layer) for layer in range(len(local))]
-        if len(placed) != config.num_hidden_layers:
-            raise VerificationError(
-                f"the rank files hold {len(placed)} layers, but `num_hidden_layers` is "
-                f"{config.num_hidden_layers}"
-            )
-        return placed
-
-    def _take(
-        self, pp_rank: int, tp_rank: int, name: str, shape: tuple[int, ...], layer: int | None
-    ) -> TensorInfo:
-        """One stored tensor, checked; a stand-in of the right shape where it is amiss."""
-        rank = pp_rank * self.config.tp_size + tp_rank
-        stored = name if layer is None else f"{_LAYER}{self.layers[layer][1]}.{name}"
-        found = self.ranks[rank].get(stored)
-        if found is None:
-            self.faults[f"`{stored}` is missing from `rank{rank}.safetensors`"] = None
-        elif found.shape != shape or found.dtype != self.config.dtype:
-            self.faults[
-                f"`{stored}` of `rank{rank}.safetensors` is {found.dtype} {list(found.shape)}, "
-                f"expected {self.config.dtype} {list(shape)}"
-            ] = None
-        else:
-            return found
-        return TensorInfo(stored, self.config.dtype, shape, f"rank{rank}.safetensors", 0, 0)
+    def _take(self, tp_rank: int, name: str, layer: int | None) -> TensorInfo:
+        full = _full(name, layer)
+        self._used.add(full)
+        return self._ranks[tp_rank][full]
 
 
-def _public_name(name: str, layer: int | None) -> str:
-    return name if layer is None else f"{_LAYER}{layer}.{name}"
+def unpipelined(checkpoint: TrtllmCheckpoint) -> tuple[dict[str, TensorInfo], ...]:
+    """For each tp rank its tensors of all pp ranks, with the layers numbered through the model.
+
+    What several pp ranks hold (an embedding that the last one needs too) is that of the first.
+    """
+    parallelism = parallelism_of(checkpoint.config)
+    joined: list[dict[str, TensorInfo]] = [{} for _ in range(parallelism.tp_size)]
+    for tp_rank, tensors in enumerate(joined):
+        for pp_rank in range(parallelism.pp_size):
+            first = _first_layer(checkpoint, parallelism, pp_rank)
+            for name, tensor in checkpoint.ranks[pp_rank * parallelism.tp_size + tp_rank].items():
+                found = _LAYER.fullmatch(name)
+                whole = name if found is None else _full(found[2], first + int(found[1]))
+                tensors.setdefault(whole, tensor)
+    return tuple(joined)
+
+
+def _first_layer(checkpoint: TrtllmCheckpoint, parallelism: Parallelism, pp_rank: int) -> int:
+    return parallelism.layers(pp_rank, int(checkpoint.config["num_hidden_layers"])).start
+
+
+def _full(name: str, layer: int | None) -> str:
+    return name if layer is None else f"transformer.layers.{layer}.{name}"
 
 
 def _rows(tensor: TensorInfo, first: int, count: int) -> TensorInfo:
@@ -175,3 +261,9 @@ def _rows(tensor: TensorInfo, first: int, count: int) -> TensorInfo:
         offset=tensor.offset + first * row_bytes,
         num_bytes=count * row_bytes,
     )
+
+
+def _item(tensor: TensorInfo, index: int) -> TensorInfo:
+    """Item `index` of the first dim, without that dim."""
+    one = _rows(tensor, index, 1)
+    return replace(one, shape=one.shape[1:])

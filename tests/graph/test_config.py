@@ -9,21 +9,26 @@ from typing import Any
 import pytest
 
 from pipeline.errors import RecipeError
-from pipeline.graph.config import graph_problems, read_config, rope_type
+from pipeline.families import all_families
+from pipeline.graph.config import graph_problems, read_decoder, readers
+from pipeline.graph.description import Attention, Mlp
 from tests.tiny_decoder import Shape
 
 
 def facts_of(**overrides: Any) -> tuple[str, ...]:
     with pytest.raises(RecipeError) as caught:
-        read_config({**Shape().config(), **overrides})
+        read_decoder({**Shape().config(), **overrides})
     return caught.value.facts
 
 
 def test_sizes_are_of_the_whole_model() -> None:
-    config = read_config(Shape().config(tp_size=2, pp_size=3))
-    assert (config.tp_size, config.pp_size) == (2, 3)
-    assert (config.num_attention_heads, config.num_key_value_heads, config.head_size) == (6, 2, 16)
-    assert config.embedding_shard_dim is None
+    decoder = read_decoder(Shape().config(tp_size=2, pp_size=3))
+    assert (decoder.vocab_size, decoder.hidden_size, len(decoder.layers)) == (113, 40, 3)
+    for attention in decoder.attentions.values():
+        assert isinstance(attention, Attention)
+        assert (attention.num_attention_heads, attention.num_key_value_heads) == (6, 2)
+        assert attention.head_size == 16
+    assert decoder.layers[2].mlp == Mlp("mlp", 72, "silu", "apart")
 
 
 def test_absent_keys_take_the_format_s_defaults() -> None:
@@ -31,9 +36,19 @@ def test_absent_keys_take_the_format_s_defaults() -> None:
     for key in ("num_key_value_heads", "head_size", "attn_bias", "mapping", "norm_epsilon"):
         del given[key]
     given["num_attention_heads"] = 5
-    config = read_config(given)
-    assert (config.num_key_value_heads, config.head_size) == (5, 8)
-    assert (config.attn_bias, config.tp_size, config.norm_epsilon) == (False, 1, 1e-5)
+    decoder = read_decoder(given)
+    attention = decoder.attentions[0]
+    assert (attention.num_key_value_heads, attention.key_size) == (5, 8)
+    assert decoder.norm.epsilon == 1e-5
+
+
+def test_every_architecture_of_the_families_can_be_read() -> None:
+    written = {
+        family.writes_architecture or name
+        for family in all_families()
+        for name in family.architectures
+    }
+    assert written - set(readers()) == set()
 
 
 def test_keys_of_the_reference_converter_are_known() -> None:
@@ -46,11 +61,11 @@ def test_keys_of_the_reference_converter_are_known() -> None:
         "runtime_defaults": None,
         "producer": {"name": "trtllm-pack"},
     }
-    assert read_config(config).hidden_act == "silu"
+    assert read_decoder(config).layers[0].mlp == Mlp("mlp", 72, "silu", "apart")
 
 
 def test_of_another_architecture_that_alone_is_told() -> None:
-    facts = facts_of(architecture="GPTForCausalLM", gpt_variant="gpt2", hidden_act="geglu")
+    facts = facts_of(architecture="GPTForCausalLM", gpt_variant="x", hidden_act="geglu")
     assert len(facts) == 1
     assert facts[0].startswith("`architecture` is `GPTForCausalLM`; supported: ")
 
@@ -62,17 +77,18 @@ def test_of_another_architecture_that_alone_is_told() -> None:
         ({"architecture": "GPTForCausalLM"}, "`architecture` is `GPTForCausalLM`"),
         ({"qk_layernorm": True}, "`qk_layernorm` is `True`; supported: `False`"),
         ({"hidden_act": "geglu"}, "`hidden_act` is `geglu`"),
-        ({"embedding_multiplier": 12.0}, "`embedding_multiplier` is `12.0`"),
-        ({"moe": {"num_experts": 8}}, "`moe` has experts"),
-        ({"quantization": {"quant_algo": "FP8"}}, "`quantization.quant_algo` is set"),
-        ({"rotary_scaling": {"rope_type": "longrope"}}, "`rotary_scaling` is of type `longrope`"),
-        ({"rotary_embedding_dim": 8}, "`rotary_embedding_dim` is not the head size"),
+        ({"embedding_multiplier": "12"}, "`embedding_multiplier` is `12`; expected a number"),
+        ({"moe": {"num_experts": 8, "top_k": 9}, "hidden_act": "swiglu"}, "`moe`: 9 of 8"),
+        ({"moe": {"num_experts": 8, "top_k": 2, "x": 1}, "hidden_act": "swiglu"}, "`moe.x` is not"),
+        ({"quantization": {"quant_algo": "FP8"}}, "`quantization` has an algorithm"),
+        ({"rotary_embedding_dim": 8}, "`rotary_embedding_dim` is `8`; supported: `16`"),
+        ({"attention_windows": [4, None]}, "`attention_windows` is not a list of 3 windows"),
         ({"position_embedding_type": "alibi"}, "`position_embedding_type` is `alibi`"),
         ({"hidden_size": None}, "`hidden_size` is missing"),
         ({"mapping": {"cp_size": 2}}, "`mapping.cp_size` is not 1"),
         ({"mapping": {"tp_size": 4}}, "`mapping.tp_size` is 4, which does not divide 6 heads"),
         ({"num_key_value_heads": 4}, "`num_key_value_heads` is 4, which does not divide 6 heads"),
-        ({"head_size": 15}, "the head size is 15"),
+        ({"head_size": 15}, "15 dims of 15 are rotated; expected an even number"),
     ],
 )
 def test_what_the_graph_cannot_honour_is_an_error(overrides: dict[str, Any], fact: str) -> None:
@@ -101,10 +117,10 @@ def test_problems_of_an_unknown_checkpoint_carry_the_facts() -> None:
     assert problem.facts == ("`qk_layernorm` is `True`; supported: `False`",)
 
 
-def test_rope_type_in_both_spellings() -> None:
-    assert rope_type(None) == "default"
-    assert rope_type({"type": "linear", "factor": 2.0}) == "linear"
-    assert rope_type({"rope_type": "yarn", "factor": 2.0}) == "yarn"
+def test_problems_of_rotary_scalings_are_told_once() -> None:
+    config = {**Shape().config(), "rotary_scaling": {"rope_type": "mrope"}}
+    (problem,) = graph_problems(config, 8)
+    assert "`mrope`" in problem.message
 
 
 def test_config_and_weights_import_nothing_heavy() -> None:

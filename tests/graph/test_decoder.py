@@ -249,7 +249,7 @@ def test_dynamic_scaling_is_refused_beyond_its_trained_length(tmp_path: Path) ->
     shape = replace(Shape(), rotary_scaling=SCALINGS["dynamic"], max_position_embeddings=20)
     with pytest.raises(RecipeError, match=r"`engine.max_seq_len` is 24.*dynamic NTK") as caught:
         write(tmp_path, shape, random_weights(shape))
-    assert caught.value.hint == "set `max_seq_len` to at most 20"
+    assert caught.value.hint == "set `engine.max_seq_len` to at most 20"
     assert not (tmp_path / "decoder.onnx").exists()
 
 
