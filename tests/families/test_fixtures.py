@@ -133,8 +133,7 @@ def test_the_rope_of_a_fixture_is_passed_on() -> None:
 
 def test_a_window_is_told_apart_from_full_attention() -> None:
     for name, window in {"mistral": None, "mistral-window": 32, "llama": None}.items():
-        source = open_source_checkpoint(FIXTURES / name)
-        assert find_family(source.architecture).attention_window(source.config) == window
+        assert plan(FIXTURES / name).translation.window == window
 
 
 def test_tp_that_does_not_fit_is_refused_with_those_that_do() -> None:

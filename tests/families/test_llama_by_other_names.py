@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.graph.config import ARCHITECTURES
+from pipeline.graph.architectures.llama import ARCHITECTURES
 from pipeline.weights.layout import ConversionPlan
 from tests import tiny
 from tests.families.digests import rank_digest

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline.families import find_family
+from pipeline.weights.attention_windows import ATTENTION_WINDOWS
 from pipeline.weights.rules import Make, Part
 from tests.families.digests import rank_digest
 from tests.families.fixtures import FIXTURES, NAMES, open_fixture
@@ -67,6 +68,16 @@ def test_configs(name: str) -> None:
             assert ours.get(key, "absent") == value, key
     assert all(entry["config differs"].values())
     assert all(entry["left out"].values())
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_one_key_is_our_own(name: str) -> None:
+    """Beside keys of TensorRT-LLM's classes a config has the windows of a model, if it has any."""
+    made = plan(FIXTURES / name)
+    known = {"architecture", "dtype", *made.family.model_class.keys, "mapping", "quantization"}
+    known |= {"use_parallel_embedding", "embedding_sharding_dim"}
+    assert made.config.keys() - known <= {ATTENTION_WINDOWS}
+    assert ATTENTION_WINDOWS not in RECORDED[name]["config"]
 
 
 def test_exchanged_sources_of_one_shape_are_noticed(tmp_path: Path) -> None:

@@ -6,25 +6,22 @@ Needs the extra `verify` (torch). Weights are random by a fixed seed, norms and 
 start at one and zero, which would hide a fault in their places.
 
 Where transformers has the class (tables in `fixture_models` and `fixture_models_gpt`), it saves the
-checkpoint, and `expected.json` holds the logits of one prompt, computed in float32 from the weights
-as they were saved. Then the folder is made to look like the published ones: names of architectures
-and tensors that transformers changes, and `config-v4.json`, the config in the older spelling.
+checkpoint. Then the folder is made to look like the published ones: names of architectures and
+tensors that transformers changes, and `config-v4.json`, the config in the older spelling.
 Architectures that come with code of their own are written from tables of names and shapes, those
-in the `remote_` modules: these fixtures have no `expected.json`.
+in the `remote_` modules. What the original models compute from all of them, `references` stores.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from tests.parity.as_published import publish, spell_as_4
-from tests.parity.fixture_models import LLAMA_LIKE
-from tests.parity.fixture_models_gpt import GPT_LIKE
 from tests.parity.fixture_sizes import Model
+from tests.parity.references import FIXTURES, KINDS, write_reference
 from tests.parity.remote_baichuan import BAICHUAN
 from tests.parity.remote_chatglm import FUSED
 from tests.parity.remote_conv1d import CONV1D
@@ -34,10 +31,6 @@ from tests.parity.remote_models import Remote, write_remote
 from tests.parity.remote_moe_nas import LAYERED
 from tests.parity.remote_older import OLDER
 
-FIXTURES = Path(__file__).parent.parent / "fixtures"
-PROMPT = [1, 17, 42, 5, 96, 3, 64, 100]
-
-KINDS: dict[str, Model] = LLAMA_LIKE | GPT_LIKE
 REMOTE: dict[str, Remote] = (
     REMOTE_LLAMA_LIKE | BAICHUAN | REMOTE_GPT_LIKE | CONV1D | FUSED | LAYERED | OLDER
 )
@@ -62,11 +55,12 @@ def main() -> None:
         shutil.rmtree(FIXTURES / name, ignore_errors=True)
         if name in REMOTE:
             write_remote(FIXTURES / name, REMOTE[name])
-            continue
-        make(FIXTURES / name, KINDS[name])
-        publish(FIXTURES / name, KINDS[name].architecture)
-        if name not in NOT_SPELLED_AS_4:
-            spell_as_4(FIXTURES / name)
+        else:
+            make(FIXTURES / name, KINDS[name])
+            publish(FIXTURES / name, KINDS[name].architecture)
+            if name not in NOT_SPELLED_AS_4:
+                spell_as_4(FIXTURES / name)
+        write_reference(name)
 
 
 def make(folder: Path, model: Model) -> None:
@@ -82,11 +76,6 @@ def make(folder: Path, model: Model) -> None:
             parameter.copy_(offset + 0.3 * torch.randn(parameter.shape))
     made.to(getattr(torch, model.dtype)).save_pretrained(folder, max_shard_size="30KB")
     (folder / "generation_config.json").unlink(missing_ok=True)
-    reread = type(made).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-    with torch.no_grad():
-        logits = reread(torch.tensor([PROMPT]), use_cache=False).logits[0, -1]
-    record = {"prompt": PROMPT, "logits": [round(value, 5) for value in logits.tolist()]}
-    (folder / "expected.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 def build(model: Model) -> Any:

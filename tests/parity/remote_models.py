@@ -1,7 +1,7 @@
 """Checkpoints of architectures that come with code of their own: names, shapes and a config.
 
 The configs have the keys of the published `config.json` files, of the model that a comment names.
-Weights are random; nothing here can run the models, so there are no logits to compare with.
+Weights are random. What the models compute from them, `equivalents` says.
 """
 
 from __future__ import annotations

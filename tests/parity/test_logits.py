@@ -110,8 +110,9 @@ def graph_logits(checkpoint: TrtllmCheckpoint, token_ids: list[int]) -> NDArray[
         "write_indices": np.zeros(1, np.int64),
         "mask": np.tril(np.ones((1, 1, size, size), bool)),
     }
-    for port in session.get_inputs()[4:]:
-        feeds[port.name] = np.zeros((1, port.shape[1], size, port.shape[3]), np.float32)
+    for port in session.get_inputs():
+        if port.name.startswith("past_"):
+            feeds[port.name] = np.zeros((1, port.shape[1], size, port.shape[3]), np.float32)
     return np.asarray(session.run(["logits"], feeds)[0][0])
 
 
