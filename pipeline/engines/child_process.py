@@ -1,4 +1,4 @@
-"""The parent's side of a builder in a child process: fixed environment, events, nothing left."""
+"""The parent's side of work in a child process: fixed environment, events, nothing left."""
 
 from __future__ import annotations
 
@@ -47,12 +47,14 @@ def run_child(
     job: Mapping[str, Json],
     folder: Path,
     on_event: Callable[[dict[str, Any]], None],
+    who: str = "the builder",
 ) -> Finished:
     """Run `python -m module` on a job, in a folder; its JSON lines go to `on_event`.
 
-    The last line is its result. Raises ToolFailed or ResourceError with the child's own error, or
-    with the end of its output where it died. Whatever ends this call, an exception of `on_event`
-    or the death of this process included, ends the child and all that it started.
+    The last line is its result; `who` is what errors call the child. Raises ToolFailed or
+    ResourceError with the child's own error, or with the end of its output where it died. Whatever
+    ends this call, an exception of `on_event` or the death of this process included, ends the child
+    and all that it started.
     """
     path = folder / "job.json"
     path.write_text(json.dumps({**job, "parent": os.getpid()}, sort_keys=True), encoding="utf-8")
@@ -76,7 +78,7 @@ def run_child(
         if last.get("event") == "result" and code == 0:
             return Finished({k: v for k, v in last.items() if k != "event"}, why_random)
         output.seek(0)
-        raise _failure(last, code, output.read().decode(errors="replace"))
+        raise _failure(last, code, output.read().decode(errors="replace"), who)
 
 
 def child_environment() -> dict[str, str]:
@@ -125,15 +127,15 @@ def _kill_group(process: subprocess.Popen[str]) -> None:
         process.stdout.close()
 
 
-def _failure(last: Mapping[str, Any], code: int, output: str) -> PipelineError:
+def _failure(last: Mapping[str, Any], code: int, output: str, who: str) -> PipelineError:
     if last.get("event") == "error":
         kind = ResourceError if last["kind"] == "resource" else ToolFailed
         return kind(last["message"], facts=last["facts"][-LOG_LINES:], hint=last["hint"])
     facts = output.strip().splitlines()[-LOG_LINES:]
     if code == -signal.SIGKILL:
         return ResourceError(
-            "the builder was killed, most likely for want of memory",
+            f"{who} was killed, most likely for want of memory",
             facts=facts,
-            hint="build on a machine with more memory, or raise the container's limit",
+            hint="use a machine with more memory, or raise the container's limit",
         )
-    return ToolFailed(f"the builder died with {how_ended(code)}", facts=facts)
+    return ToolFailed(f"{who} died with {how_ended(code)}", facts=facts)

@@ -13,14 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engines.child_setup import die_with, fix_surroundings, in_own_heap, tell
-from pipeline.engines.tensorrt_api import (
-    Flavour,
-    create_network,
-    load_api,
-    set_targets,
-    write_engine,
-)
-from pipeline.engines.tensorrt_network import add_profiles, check_network
+from pipeline.engines.tensorrt_api import Flavour, create_network, load_api, write_engine
+from pipeline.engines.tensorrt_config import builder_config
+from pipeline.engines.tensorrt_network import check_network
 from pipeline.errors import PipelineError, ResourceError, ToolFailed
 
 ENGINE_NAME = "decoder.engine"
@@ -65,10 +60,7 @@ def build(
             facts=[parser.get_error(number).desc() for number in range(parser.num_errors)],
         )
     inventory = check_network(trt, network, job)
-    config = builder.create_builder_config()
-    config.progress_monitor = monitor
-    set_targets(trt, flavour, config, job["targets"])
-    add_profiles(builder, network, config, job["profiles"])
+    config = builder_config(trt, flavour, builder, network, monitor, job)
     try:
         built = write_engine(trt, builder, network, config, Path(ENGINE_NAME))
     except OSError as error:
@@ -88,6 +80,11 @@ def _refused(lines: list[str]) -> PipelineError:
             "TensorRT has no fused attention kernel for this network",
             hint="see `trtllm-pack plan`, or ask for unfused attention: "
             "`engine.attention: {context_fmha: false, require_fused: false}`",
+        )
+    if "graph_jit.cpp" in text:
+        return ToolFailed(
+            "TensorRT compiles a part of this network by CUDA, which needs a driver",
+            hint="build on a machine with an NVIDIA GPU, or remove `engine.tensorrt.strip_weights`",
         )
     if "out of memory" in text.lower() or "OutOfMemory" in text:
         return ResourceError(

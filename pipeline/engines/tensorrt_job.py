@@ -22,21 +22,35 @@ def build_job(
     config: Mapping[str, Json],
     settings: EngineSettings,
     facts: GraphFacts,
+    network: Mapping[str, Json],
 ) -> dict[str, Json]:
-    """Compile the graph for the recipe's targets and limits, attention fused unless turned off."""
+    """Compile the graph for the recipe's targets and limits, attention fused unless turned off.
+
+    `network`: what the parser must make of the graph (`tensorrt_graph.expected_network`).
+    """
     return {
         "is_rtx": flavour.is_rtx,
         "modules": list(flavour.modules),
         "graph": GRAPH_NAME,
-        "inputs": [port.name for port in facts.inputs],
-        "attention_sites": facts.attention_sites,
+        "network": dict(network),
         "decomposable": not settings.attention.context_fmha,
         "targets": list(settings.targets),
+        "flags": flags(settings),
         "profiles": [
             {port.name: _shapes(port, settings.max_batch_size, tokens) for port in facts.inputs}
             for tokens in profile_tokens(config, settings)
         ],
     }
+
+
+def flags(settings: EngineSettings) -> list[str]:
+    """`BuilderFlag`s by name.
+
+    `REFIT_IDENTICAL`, not `REFIT`, which may lose the bias of a matrix product (TensorRT
+    documentation, 11.3, Refitting an Engine): the same checkpoint puts its weights back.
+    """
+    found = ["STRIP_PLAN", "REFIT_IDENTICAL"] if settings.tensorrt.strip_weights else []
+    return [*found, "VERSION_COMPATIBLE"] if settings.tensorrt.version_compatible else found
 
 
 def profile_tokens(config: Mapping[str, Json], settings: EngineSettings) -> tuple[int, int]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     # The graph's modules import onnx.
     from pipeline.graph.facts import GraphFacts
 
+ENGINE_NAME = "decoder.engine"
 LOG_NAME = "build.log"
 
 
@@ -25,9 +26,10 @@ def engine_config(
     checkpoint: TrtllmCheckpoint,
     settings: EngineSettings,
     facts: GraphFacts,
+    finished: Finished,
     tools: Mapping[str, str],
 ) -> dict[str, Json]:
-    """What `load` and people need to know of the engine."""
+    """What `load` and people need to know of the engine, and what TensorRT's network was."""
     context, generation = profile_tokens(checkpoint.config, settings)
     return {
         "backend": "tensorrt",
@@ -38,34 +40,61 @@ def engine_config(
         "max_seq_len": settings.max_seq_len,
         "profiles": {"context_tokens": context, "generation_tokens": generation},
         "targets": list(settings.targets),
+        **settings.tensorrt.model_dump(),
         "tool_versions": dict(tools),
         "checkpoint": dict(checkpoint.config),
         "weight_files": list(facts.weight_files),
         "op_counts": facts.op_counts,
+        "network": {key: finished.result[key] for key in _INVENTORY},
     }
 
 
+_INVENTORY = ("layers_by_kind", "attention", "dtypes", "weights")
+
+
 def built_answer(
-    settings: EngineSettings, facts: GraphFacts, network: Mapping[str, Json], flavour: Flavour
+    settings: EngineSettings,
+    facts: GraphFacts,
+    network: Mapping[str, Json],
+    kernels: Mapping[str, Json],
+    flavour: Flavour,
 ) -> dict[str, Json]:
-    """The answer of the build: a non-decomposable layer that was built is a fused one."""
+    """The answer of the build: a non-decomposable layer that was built is a fused one.
+
+    Where the recipe turns fused attention off, only the engine's own list of kernels can tell.
+    """
     fused = settings.attention.context_fmha
     evidence = (
         f"{flavour.title} built every attention layer as non-decomposable, which it does only "
         "where a fused kernel exists"
         if fused
-        else "the recipe turns fused attention off: the builder may decompose every layer"
+        else f"the recipe turns fused attention off: the builder may decompose every layer; "
+        f"{_told_by(kernels)}"
     )
     return {
-        "status": "fused" if fused else "unknown",
+        "status": "fused" if fused else _unrequired_status(kernels),
         "level": "kernel",
         "attention_sites": facts.attention_sites,
         "attention_layers": network["attention_layers"],
+        "attention": network["attention"],
         "decomposable": not fused,
+        "kernels": dict(kernels),
         "layers_by_kind": network["layers_by_kind"],
         "targets": list(settings.targets),
         "evidence": evidence,
     }
+
+
+def _unrequired_status(kernels: Mapping[str, Json]) -> str:
+    """Unfused where one layer has such a kernel; that there is none is no proof of the contrary."""
+    return "unfused" if kernels["layers_unfused"] else "unknown"
+
+
+def _told_by(kernels: Mapping[str, Json]) -> str:
+    if not kernels["listed"]:
+        return "its list of kernels could not be read"
+    layers = kernels["layers_unfused"]
+    return f"its list of kernels has a softmax of its own in {layers} attention layers"
 
 
 def reproducibility(flavour: Flavour, finished: Finished) -> dict[str, Json]:

@@ -7,53 +7,48 @@ whose "device" is host memory and whose engine is ONNX Runtime. Imports numpy, a
 
 from __future__ import annotations
 
-import json
 import mmap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines.batch import Ids, Step, decode_step, prefill_steps
+from pipeline.engines.batch import Ids, Step, decode_step, read_prompts
 from pipeline.engines.cuda_device import Device
-from pipeline.engines.engine import CONFIG_NAME
 from pipeline.engines.tensorrt_api import Flavour, load_api
+from pipeline.engines.tensorrt_limits import Limits, read_limits
+from pipeline.engines.tensorrt_record import ENGINE_NAME
+from pipeline.engines.tensorrt_refit import refit
 from pipeline.errors import MachineError, ResourceError, ToolFailed, VerificationError
 
 CONTEXT, GENERATION = 0, 1
 """Optimisation profiles, in the order in which the build adds them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the engine's profiles accept."""
+def open_session(engine_dir: Path, checkpoint_dir: Path, flavour: Flavour) -> TensorRTSession:
+    """Deserialize an engine on the current GPU; weights that it lacks come from `checkpoint_dir`.
 
-    max_batch_size: int
-    max_seq_len: int
-    context_tokens: int
-
-
-def open_session(engine_dir: Path, flavour: Flavour) -> TensorRTSession:
-    """Deserialize an engine on the current GPU.
-
-    Raises VerificationError where the folder is not an engine, MachineError where TensorRT refuses
-    the engine on this GPU.
+    Raises VerificationError where the folder is not an engine or the weights are missing,
+    MachineError where TensorRT refuses the engine on this GPU.
     """
-    limits = _read_limits(engine_dir)
+    limits = read_limits(engine_dir)
     from cuda.bindings import runtime
 
-    data = _map_engine(engine_dir / "decoder.engine")
+    data = _map_engine(engine_dir / ENGINE_NAME)
     trt = load_api(flavour)
     log = _error_log(trt)
     loader = trt.Runtime(log)
+    # A version-compatible engine brings the code that runs it; its digest was checked before.
+    loader.engine_host_code_allowed = limits.version_compatible
     engine = loader.deserialize_cuda_engine(data)
     if engine is None:
         raise MachineError(
             f"{flavour.title} refuses the engine in `{engine_dir}` on this GPU", facts=log.lines
         )
+    if limits.strip_weights:
+        refit(trt, engine, log, engine_dir, limits.weight_files, checkpoint_dir)
     return TensorRTSession(engine, Device(runtime), limits, flavour.title, (log, loader, data))
 
 
@@ -64,17 +59,6 @@ def _map_engine(path: Path) -> mmap.mmap:
             return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise VerificationError(f"`{path}` is not an engine: {error}") from None
-
-
-def _read_limits(engine_dir: Path) -> Limits:
-    try:
-        config = json.loads((engine_dir / CONFIG_NAME).read_bytes())
-        if config["backend"] != "tensorrt":
-            raise ValueError(f"it is of the backend `{config['backend']}`")
-        tokens = config["profiles"]["context_tokens"]
-        return Limits(config["max_batch_size"], config["max_seq_len"], tokens)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise VerificationError(f"`{engine_dir}` is not a `tensorrt` engine: {error}") from None
 
 
 def _error_log(trt: Any) -> Any:
@@ -107,8 +91,10 @@ class TensorRTSession:
             raise ResourceError("TensorRT cannot create an execution context on this GPU")
         self._profile: int | None = None
         self._lengths: Ids = np.zeros(0, dtype=np.int64)
+        self._offsets: Ids = np.zeros(0, dtype=np.int64)
         names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
         self._caches = [name for name in names if name.startswith("past_")]
+        self._inputs = {name for name in names if name not in self._caches}
         self._vocab_size = int(engine.get_tensor_shape("logits")[-1])
         self._addresses = self._allocate(names)
 
@@ -122,18 +108,20 @@ class TensorRTSession:
             "note": f"the engine itself, by {self._title} on the GPU",
         }
 
-    def start(self, prompts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Read the prompts; logits `[batch, vocab_size]` after each one's last token."""
+    def start(
+        self, prompts: Sequence[Sequence[int]], position_offsets: Sequence[int] | None = None
+    ) -> NDArray[np.float32]:
+        """Read the prompts; logits `[batch, vocab_size]` after each one's last token.
+
+        `position_offsets`, one per prompt, are added to `position_ids` until the next start.
+        """
         assert 1 <= len(prompts) <= self.max_batch_size
         self._lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
         assert 1 <= self._lengths.min() <= self._lengths.max() <= self.max_seq_len
-        result: NDArray[np.float32] | None = None
-        for step in prefill_steps(prompts, self._context_tokens * len(prompts)):
-            logits = self._run(step, CONTEXT)
-            result = logits if result is None else result
-            result[step.finished_rows] = logits[step.finished_rows]
-        assert result is not None
-        return result
+        self._offsets = np.array(position_offsets or [0] * len(prompts), dtype=np.int64)
+        assert len(self._offsets) == len(prompts)
+        most = self._context_tokens * len(prompts)
+        return read_prompts(prompts, most, lambda step: self._run(step, CONTEXT))
 
     def step(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """Append one token to each sequence; logits `[batch, vocab_size]` after it."""
@@ -148,15 +136,17 @@ class TensorRTSession:
         self._device.close()
 
     def _allocate(self, names: Sequence[str]) -> dict[str, int]:
-        """Buffers for the limits; a present cache is its past (the engine demands the same)."""
+        """Buffers for the limits, each port of its own shape; a present cache is its past."""
         addresses = {}
+        aliased = {name: self._engine.get_aliased_input_tensor(name) for name in names}
         for name in names:
-            if not name.startswith("present_"):
+            if aliased[name] is None:
                 dims = self._largest(name)
                 size = self._engine.get_tensor_dtype(name).itemsize
                 addresses[name] = self._device.allocate(int(np.prod(dims)) * int(size))
-        for name in self._caches:
-            addresses[name.replace("past_", "present_", 1)] = addresses[name]
+        for name, past in aliased.items():
+            if past is not None:
+                addresses[name] = addresses[past]
         for name, address in addresses.items():
             self._check(self._context.set_tensor_address(name, address), name)
         return addresses
@@ -171,13 +161,7 @@ class TensorRTSession:
         """Execute one step: inputs up, one enqueue, logits down."""
         batch = len(step.input_ids)
         self._use_profile(profile)
-        inputs: dict[str, NDArray[Any]] = {
-            "input_ids": step.input_ids,
-            "position_ids": step.position_ids,
-            "write_indices": step.write_indices,
-            "last_index": step.last_index,
-            "mask": step.mask(self.max_seq_len),
-        }
+        inputs = step.inputs(self._inputs, self.max_seq_len, self._offsets)
         for name, array in inputs.items():
             self._check(self._context.set_input_shape(name, array.shape), name)
             self._device.upload(self._addresses[name], array)

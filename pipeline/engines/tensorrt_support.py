@@ -1,73 +1,69 @@
-"""What TensorRT can compile with fused attention: facts as data, each with its source."""
+"""Whether TensorRT can compile a decoder with fused attention, and by which way it says it.
+
+Judged by `tensorrt_facts` and the graph's own reading of the checkpoint, without any build.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from pipeline.artifact import Json
 from pipeline.engines.engine import TargetSupport
 from pipeline.engines.tensorrt_api import Flavour
-from pipeline.errors import MachineError, Problem
-from pipeline.hardware import Hardware
+from pipeline.engines.tensorrt_facts import (
+    ANY_LENGTH,
+    DTYPE_TARGETS,
+    FACTS,
+    ONE_TOKEN,
+    RTX_TARGETS,
+    SOURCE,
+)
+from pipeline.errors import RecipeError
+from pipeline.graph.config import read_decoder
+from pipeline.graph.description import Attention, Decoder, Experts, LatentAttention
 from pipeline.recipe.schema import EngineSettings
 
-RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
-"""`ComputeCapability` of TensorRT for RTX 1.7.1."""
-
-DTYPE_TARGETS = {
-    "float16": RTX_TARGETS,
-    "bfloat16": RTX_TARGETS[1:],  # the builder: "sm75 ... HW-specific datatypes: b16"
-    "float32": RTX_TARGETS,
-}
-"""dtype -> targets that a network can be compiled for at all, attention aside."""
-
-SOURCE = "measured with TensorRT for RTX 1.7.1"
+Site = Attention | LatentAttention
 
 
-@dataclass(frozen=True, slots=True)
-class FusedKernels:
-    """For which attention a kind of fused kernel exists; the same on every target of its dtype.
-
-    Each bound was found by builds on both sides of it: 6 targets, both dtypes, head sizes 8 to 280
-    and 512, 1 to 128 heads (query and key/value), up to 1,048,576 cache slots.
-    """
-
-    dtypes: tuple[str, ...]
-    head_sizes: range
-    min_heads: int
-    max_slots_and_head: int | None
-    """Cache slots (`max_seq_len`) plus head size."""
-
-
-ANY_LENGTH = FusedKernels(("float16", "bfloat16"), range(16, 257, 8), 2, None)
-"""Steps of a dynamic number of tokens."""
-
-ONE_TOKEN = FusedKernels(("float16", "bfloat16"), range(16, 257, 8), 4, 24576)
-"""Steps that are known to be of one token. 24576 float16 values are 48 kB of shared memory."""
-
-
-def head_size_of(config: Mapping[str, Json]) -> int:
-    """`head_size`, else `hidden_size / num_attention_heads` (TensorRT-LLM 1.2 PretrainedConfig)."""
-    return int(config.get("head_size") or config["hidden_size"] // config["num_attention_heads"])
+def decoder_of(config: Mapping[str, Json]) -> Decoder | None:
+    """The decoder, or None where the graph cannot express it (`graph_problems` says so)."""
+    try:
+        return read_decoder(config)
+    except RecipeError:
+        return None
 
 
 def generation_tokens(config: Mapping[str, Json], settings: EngineSettings) -> int:
-    """Most tokens of a generation step: 1 where a fused kernel is made for that, else 2.
+    """Most tokens of a generation step: 1 where fused kernels are made for that, else 2.
 
     With 2 the number of tokens is dynamic, so that the kernels of any length serve.
     """
-    slots = settings.max_seq_len + head_size_of(config)
+    decoder = decoder_of(config)
+    sites = decoder.attentions.values() if decoder else ()
+    return 1 if all(_fits_one_token(site, settings.max_seq_len) for site in sites) else 2
+
+
+def _fits_one_token(site: Site, max_seq_len: int) -> bool:
     most = ONE_TOKEN.max_slots_and_head
-    fits = config["num_attention_heads"] >= ONE_TOKEN.min_heads and (most is None or slots <= most)
-    return 1 if fits else 2
+    fits = most is None or max_seq_len + site.key_size <= most
+    return site.num_attention_heads >= ONE_TOKEN.min_heads and fits
 
 
 def why_not_fused(config: Mapping[str, Json]) -> str | None:
     """Why no fused attention kernel exists for this model on any target, or None."""
-    dtype, head_size, heads = config["dtype"], head_size_of(config), config["num_attention_heads"]
+    dtype, decoder = config["dtype"], decoder_of(config)
     if dtype not in ANY_LENGTH.dtypes:
         return f"no fused attention kernel exists for {dtype}"
+    sites = decoder.attentions.values() if decoder else ()
+    return next((reason for site in sites if (reason := _why_not_site(site)) is not None), None)
+
+
+def _why_not_site(site: Site) -> str | None:
+    """One layer's attention, whatever its dtype. Smaller values are padded to their keys."""
+    head_size, heads = max(site.key_size, site.value_size), site.num_attention_heads
+    if site.softcap is not None:
+        return "soft-capped attention cannot be said to TensorRT but by plain operators"
     if head_size not in ANY_LENGTH.head_sizes:
         sizes = ANY_LENGTH.head_sizes
         return (
@@ -77,6 +73,29 @@ def why_not_fused(config: Mapping[str, Json]) -> str | None:
     if heads < ANY_LENGTH.min_heads:
         return f"no fused attention kernel exists for {heads} attention head"
     return None
+
+
+def ways(config: Mapping[str, Json], settings: EngineSettings) -> list[str]:
+    """How the parts of this model are said for which ONNX or TensorRT have no layer, for a plan."""
+    decoder = decoder_of(config)
+    if decoder is None:
+        return []
+    sites, most = list(decoder.attentions.values()), settings.max_seq_len
+    found = {
+        "softcap": sum(site.softcap is not None for site in sites),
+        "alibi": sum(site.alibi is not None for site in sites),
+        "window": sum((site.window or most) < most for site in sites),
+        "value_size": sum(site.value_size != site.key_size for site in sites),
+        "experts": sum(isinstance(layer.mlp, Experts) for layer in decoder.layers),
+    }
+    return [_way(kind, count) for kind, count in found.items() if count]
+
+
+def _way(kind: str, layers: int) -> str:
+    fact = FACTS[kind]
+    told = {True: "; attention stays fused", False: "; attention is not fused", None: ""}
+    where = "1 layer" if layers == 1 else f"{layers} layers"
+    return f"{fact.what} ({where}): {fact.way}{told[fact.fused]}"
 
 
 def attention_support(
@@ -99,92 +118,14 @@ def _support(
     if target not in DTYPE_TARGETS[config["dtype"]]:
         reason = f"{target} has no {config['dtype']} ({SOURCE})"
         return {"target": target, "fused": False, "reason": reason}
-    told = f"{config['dtype']}, head size {head_size_of(config)} ({SOURCE})"
+    told = f"{config['dtype']}, {_head_sizes(config)} ({SOURCE})"
     return {"target": target, "fused": True, "reason": told}
 
 
-def target_problems(
-    config: Mapping[str, Json],
-    settings: EngineSettings,
-    flavour: Flavour | None,
-    hardware: Hardware,
-) -> list[Problem]:
-    """Targets that the installed TensorRT, or else TensorRT for RTX, cannot build for."""
-    if flavour is not None and not flavour.is_rtx:
-        return _absent_gpus(settings, flavour, hardware)
-    wrong = [target for target in settings.targets if target not in RTX_TARGETS]
-    problems = []
-    if wrong:
-        known = ", ".join(RTX_TARGETS)
-        problems.append(
-            Problem(
-                "build",
-                f"`engine.targets` has {_names(wrong)}, but TensorRT for RTX compiles for {known}",
-                hint=f"choose `engine.targets` among [{known}]; for Hopper and data-centre "
-                "Blackwell build with `tensorrt-cu13`, in an NVIDIA container on such a GPU, or "
-                "with the backend `trtllm`",
-            )
-        )
-    able = DTYPE_TARGETS[config["dtype"]]
-    lacking = [t for t in settings.targets if t in RTX_TARGETS and t not in able]
-    if lacking:
-        problems.append(
-            Problem(
-                "build",
-                f"`engine.targets` has {_names(lacking)}, which has no {config['dtype']}",
-                hint="set `checkpoint.dtype: float16`, or choose `engine.targets` among "
-                f"[{', '.join(able)}]",
-            )
-        )
-    return problems
-
-
-def _absent_gpus(settings: EngineSettings, flavour: Flavour, hardware: Hardware) -> list[Problem]:
-    wrong = [target for target in settings.targets if target not in hardware.targets]
-    if not wrong:
-        return []
-    present = ", ".join(sorted(hardware.targets)) or "none"
-    return [
-        Problem(
-            "build",
-            f"`engine.targets` has {_names(wrong)}, but {flavour.title} builds for the GPU that "
-            f"is present: {present}",
-            hint="build on a machine with this GPU, or use TensorRT for RTX in an environment "
-            "without `tensorrt`",
-            kind=MachineError,
-        )
-    ]
-
-
-def fusion_problems(config: Mapping[str, Json], settings: EngineSettings) -> list[Problem]:
-    """Fused attention that the recipe asks for and that does not exist: the build would fail."""
-    reason = why_not_fused(config)
-    if not settings.attention.context_fmha:
-        return _unfused_problems(config)
-    if reason is None:
-        return []
-    unfused = "`engine.attention: {context_fmha: false, require_fused: false}`"
-    hint = f"ask for unfused attention by {unfused}, or use the backend `onnxruntime`"
-    if config["dtype"] not in ANY_LENGTH.dtypes:
-        hint = f"set `checkpoint.dtype` to `bfloat16` or `float16`, or {hint}"
-    return [Problem("build", f"the recipe asks for fused attention, but {reason} ({SOURCE})", hint)]
-
-
-def _unfused_problems(config: Mapping[str, Json]) -> list[Problem]:
-    """Head sizes on which the builder fails by a check of its own, fused or not."""
-    head_size = head_size_of(config)
-    in_range = head_size in range(ANY_LENGTH.head_sizes[0] // 2, ANY_LENGTH.head_sizes[-1] + 1)
-    if config["dtype"] == "float32" or not in_range or head_size % 8 == 0:
-        return []
-    told = f"TensorRT cannot compile head size {head_size} in {config['dtype']}, even unfused"
-    return [
-        Problem(
-            "build",
-            f"{told} ({SOURCE})",
-            hint="set `checkpoint.dtype: float32`, or use the backend `onnxruntime`",
-        )
-    ]
-
-
-def _names(targets: list[str]) -> str:
-    return ", ".join(f"`{target}`" for target in targets)
+def _head_sizes(config: Mapping[str, Json]) -> str:
+    """`head size 64`, or all sizes where layers differ."""
+    decoder = decoder_of(config)
+    sites = decoder.attentions.values() if decoder else ()
+    sizes = sorted({max(site.key_size, site.value_size) for site in sites})
+    listed = ", ".join(str(size) for size in sizes)
+    return f"head size {listed}" if len(sizes) == 1 else f"head sizes {listed}"

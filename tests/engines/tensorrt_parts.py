@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint, open_trtllm_checkpoint
 from pipeline.engines.tensorrt import ENGINE
 from pipeline.engines.tensorrt_api import find_flavour
+from pipeline.engines.tensorrt_graph import expected_network
 from pipeline.engines.tensorrt_job import build_job
 from pipeline.graph.decoder import write_decoder
 from pipeline.graph.facts import GraphFacts
@@ -59,9 +60,11 @@ def job(
         max_seq_len=settings.max_seq_len,
         compute_dtype=source.config["dtype"],
         form=form,
+        dialect="tensorrt",
     )
     for name in facts.weight_files:
         (folder / name).hardlink_to(source.path / name)
     flavour = find_flavour()
     assert flavour is not None
-    return build_job(flavour, source.config, settings, facts), facts
+    network = expected_network(folder / "decoder.onnx")
+    return build_job(flavour, source.config, settings, facts, network), facts

@@ -51,6 +51,10 @@ def test_a_build_is_fused_for_every_target_and_says_what_it_is(
     assert facts["attention"] == built["status"] == "fused"
     assert built["attention_layers"] == built["attention_sites"] == NUM_LAYERS
     assert built["decomposable"] is False
+    assert built["kernels"]["listed"] is True
+    assert set(built["kernels"]["fused"]) == {"_gemm_mha_v2", "_gemv_mha_v1"}
+    assert built["kernels"]["layers_fused"] == NUM_LAYERS
+    assert built["kernels"]["layers_unfused"] == 0
     assert facts["layers_by_kind"]["KV_CACHE_UPDATE"] == 2 * NUM_LAYERS
     assert {"float16": "HALF", "bfloat16": "BF16"}[dtype] in facts["dtypes"]
     config = json.loads((folder / "engine.json").read_bytes())
@@ -136,8 +140,10 @@ def test_unfused_attention_is_built_only_when_asked_for(
     assert ENGINE.problems(float32.config, settings, NOTHING) == []
     facts = build(float32, tmp_path / "engine", settings)
     proof = json.loads((tmp_path / "engine" / "attention.json").read_bytes())
-    assert facts["attention"] == proof["built"]["status"] == "unknown"
+    # The engine itself lists a softmax of its own for every layer: said, not guessed.
+    assert facts["attention"] == proof["built"]["status"] == "unfused"
     assert proof["built"]["decomposable"] is True
+    assert proof["built"]["kernels"]["layers_unfused"] == NUM_LAYERS
     assert proof["requested"] == {"context_fmha": False, "require_fused": False}
 
 

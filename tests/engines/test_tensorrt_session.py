@@ -1,21 +1,13 @@
-"""Running an engine, on stand-ins: the "device" is host memory, the "engine" ONNX Runtime.
-
-They take the calls of the CUDA runtime and of TensorRT as a GPU would, so that shapes, addresses,
-profiles, order and numbers are tested; the names of the calls are checked on the real packages.
-"""
+"""Running an engine, on stand-ins: the "device" is host memory, the "engine" ONNX Runtime."""
 
 from __future__ import annotations
 
 import ast
-import ctypes
 import json
-from enum import Enum
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
@@ -24,10 +16,19 @@ from pipeline.engines.cuda_device import Device
 from pipeline.engines.generation import Sampling, generate
 from pipeline.engines.tensorrt import ENGINE
 from pipeline.engines.tensorrt_api import find_flavour, load_api
-from pipeline.engines.tensorrt_session import Limits, TensorRTSession, open_session
+from pipeline.engines.tensorrt_limits import Limits, read_limits
+from pipeline.engines.tensorrt_session import TensorRTSession, open_session
 from pipeline.errors import MachineError, ResourceError, ToolFailed, VerificationError
 from pipeline.graph.decoder import write_decoder
 from tests.engines.tensorrt_parts import build, checkpoint, limits
+from tests.engines.tensorrt_standins import (
+    BATCH,
+    CONTEXT_TOKENS,
+    SLOTS,
+    HostEngine,
+    HostRuntime,
+    PortsEngine,
+)
 from tests.tiny_decoder import (
     Shape,
     random_weights,
@@ -36,128 +37,8 @@ from tests.tiny_decoder import (
     write_checkpoint,
 )
 
-SLOTS, CONTEXT_TOKENS, BATCH = 32, 4, 3
 SHAPE = Shape()
 WEIGHTS = random_weights(SHAPE)
-
-
-class Status(Enum):
-    cudaSuccess = 0  # noqa: N815 - as in CUDA
-    cudaErrorMemoryAllocation = 2  # noqa: N815
-
-
-class HostRuntime:
-    """`cuda.bindings.runtime` on host memory, which it counts."""
-
-    cudaError_t = Status  # noqa: N815 - as in CUDA
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)  # noqa: N815
-
-    def __init__(self, room: int = 1 << 30) -> None:
-        self.room = room
-        self.blocks: dict[int, Any] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self, "_" + name)
-
-    def _cudaStreamCreate(self) -> tuple[Status, int]:  # noqa: N802
-        return Status.cudaSuccess, 77
-
-    def _cudaStreamSynchronize(self, stream: int) -> tuple[Status]:  # noqa: N802
-        assert stream == 77
-        return (Status.cudaSuccess,)
-
-    _cudaStreamDestroy = _cudaStreamSynchronize  # noqa: N815
-
-    def _cudaMalloc(self, size: int) -> tuple[Status, int | None]:  # noqa: N802
-        self.room -= size
-        if self.room < 0:
-            return Status.cudaErrorMemoryAllocation, None
-        block = (ctypes.c_uint8 * size)(*([255] * min(size, 64)))
-        self.blocks[ctypes.addressof(block)] = block
-        return Status.cudaSuccess, ctypes.addressof(block)
-
-    def _cudaFree(self, address: int) -> tuple[Status]:  # noqa: N802
-        del self.blocks[address]
-        return (Status.cudaSuccess,)
-
-    def _cudaMemsetAsync(  # noqa: N802
-        self, address: int, value: int, count: int, stream: int
-    ) -> tuple[Status]:
-        ctypes.memset(address, value, count)
-        return (Status.cudaSuccess,)
-
-    def _cudaMemcpyAsync(  # noqa: N802
-        self, to: int, origin: int, count: int, kind: int, stream: int
-    ) -> tuple[Status]:
-        ctypes.memmove(to, origin, count)
-        return (Status.cudaSuccess,)
-
-
-class HostEngine:
-    """`ICudaEngine` and `IExecutionContext` in one, executing the graph from raw addresses."""
-
-    def __init__(self, folder: Path) -> None:
-        self.inner = ort.InferenceSession(folder / "decoder.onnx")
-        self.ports = {port.name: port for port in self.inner.get_inputs()}
-        self.outputs = {port.name: port for port in self.inner.get_outputs()}
-        self.names = [*self.ports, *self.outputs]
-        self.num_io_tensors = len(self.names)
-        self.addresses: dict[str, int] = {}
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.profiles: list[int] = []
-        self.steps: list[tuple[int, ...]] = []
-
-    def create_execution_context(self) -> HostEngine:
-        return self
-
-    def get_tensor_name(self, number: int) -> str:
-        return self.names[number]
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        port = (self.ports | self.outputs)[name]
-        return tuple(dim if isinstance(dim, int) else -1 for dim in port.shape)
-
-    def get_tensor_dtype(self, name: str) -> SimpleNamespace:
-        sizes = {"tensor(int64)": 8, "tensor(bool)": 1, "tensor(float)": 4}
-        return SimpleNamespace(itemsize=sizes[(self.ports | self.outputs)[name].type])
-
-    def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
-        sizes = {"batch": BATCH, "seq": CONTEXT_TOKENS if profile == 0 else 1}
-        largest = tuple(sizes.get(dim, dim) for dim in self.ports[name].shape)
-        return [(), (), largest]
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        self.addresses[name] = address
-        return name in self.names
-
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        limit = self.get_tensor_profile_shape(name, self.profiles[-1])[2]
-        self.shapes[name] = tuple(shape)
-        return all(size <= most for size, most in zip(shape, limit, strict=True))
-
-    def set_optimization_profile_async(self, number: int, stream: int) -> bool:
-        self.profiles.append(number)
-        return stream == 77
-
-    def execute_async_v3(self, stream: int) -> bool:
-        assert all(
-            self.addresses[name] == self.addresses[name.replace("present_", "past_")]
-            for name in self.outputs
-            if name.startswith("present_")
-        ), "KVCacheUpdate works in place"
-        self.steps.append(self.shapes["input_ids"])
-        made = self.inner.run(None, {name: self._view(name) for name in self.ports})
-        for name, value in zip(self.outputs, made, strict=True):
-            ctypes.memmove(self.addresses[name], value.ctypes.data, value.nbytes)
-        return stream == 77
-
-    def _view(self, name: str) -> Any:
-        dtypes = {"tensor(int64)": np.int64, "tensor(bool)": np.bool_, "tensor(float)": np.float32}
-        dtype = np.dtype(dtypes[self.ports[name].type])
-        shape = self.shapes[name]
-        size = int(np.prod(shape)) * dtype.itemsize
-        memory = (ctypes.c_uint8 * size).from_address(self.addresses[name])
-        return np.frombuffer(memory, dtype=dtype).reshape(shape).copy()
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +86,43 @@ def test_batches_follow_each_other_in_the_same_buffers(folder: Path) -> None:
     assert running.executed_by["backend"] == "tensorrt"
 
 
+def test_every_port_has_the_buffer_and_the_shape_that_is_its_own() -> None:
+    engine, runtime = PortsEngine(), HostRuntime()
+    running = TensorRTSession(
+        engine, Device(runtime), Limits(BATCH, SLOTS, CONTEXT_TOKENS), "a stand-in"
+    )
+    sizes = {address: len(block) for address, block in runtime.blocks.items()}
+    for name, (item, dims) in engine.ports.items():
+        assert sizes[engine.addresses[name]] == item * int(np.prod(dims)), name
+    for present, past in engine.aliases.items():
+        assert engine.addresses[present] == engine.addresses[past]
+    assert len(runtime.blocks) == len(engine.ports)  # each cache once
+    running.start([[1, 2], [3, 4]])
+    assert engine.shapes["past_key.0"] == (2, 2, SLOTS, 24)
+    assert engine.shapes["past_value.0"] == (2, 2, SLOTS, 16)
+    assert engine.shapes["past_key.2"] == (2, 6, SLOTS, 16)
+    assert set(engine.shapes) == {name for name in engine.ports if name != "logits"}
+
+
+def test_position_offsets_move_what_positions_say_and_nothing_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, engine = session(folder, HostRuntime())
+    seen: list[dict[str, list[list[int]]]] = []
+    execute = engine.execute_async_v3
+
+    def look(stream: int) -> bool:
+        names = ("position_ids", "write_indices")
+        seen.append({name: engine._view(name).tolist() for name in names})
+        return execute(stream)
+
+    monkeypatch.setattr(engine, "execute_async_v3", look)
+    running.start([[5, 9], [7, 8]], [0, 3])
+    running.step([1, 1])
+    assert [step["position_ids"] for step in seen] == [[[0, 1], [3, 4]], [[2], [5]]]
+    assert [step["write_indices"] for step in seen] == [[0, 0], [2, 2]]
+
+
 def test_too_little_device_memory_is_said_so(folder: Path) -> None:
     with pytest.raises(ResourceError, match="GPU"):
         session(folder, HostRuntime(room=1000))
@@ -223,7 +141,7 @@ def test_a_folder_that_is_no_engine_is_refused(tmp_path: Path, text: str) -> Non
     flavour = find_flavour()
     assert flavour is not None
     with pytest.raises(VerificationError, match="not a `tensorrt` engine"):
-        open_session(tmp_path, flavour)
+        open_session(tmp_path, tmp_path, flavour)
 
 
 def test_a_real_engine_is_refused_where_no_driver_is(tmp_path: Path) -> None:
@@ -290,6 +208,12 @@ def test_limits_are_those_that_the_build_wrote(tmp_path: Path) -> None:
         "max_batch_size": 8,
         "max_seq_len": 64,
         "profiles": {"context_tokens": 32, "generation_tokens": 1},
+        "strip_weights": False,
+        "version_compatible": False,
+        "weight_files": ["rank0.safetensors"],
+        "checkpoint": {"dtype": "float16"},
     }
     (tmp_path / "engine.json").write_text(json.dumps(config))
-    assert tensorrt_session._read_limits(tmp_path) == Limits(8, 64, 32)
+    files = ("rank0.safetensors",)
+    expected = Limits(8, 64, 32, weight_files=files, checkpoint={"dtype": "float16"})
+    assert read_limits(tmp_path) == expected
