@@ -317,7 +317,7 @@ def test_anything_else_is_refused_with_what_can_be_inspected(tmp_path: Path, nam
     for path in (tmp_path / name, tmp_path):
         with pytest.raises(UsageError, match="nothing that can be inspected") as caught:
             inspect_path(path)
-        assert len(caught.value.facts) == 7
+        assert len(caught.value.facts) == 8
     with pytest.raises(UsageError, match="does not exist"):
         inspect_path(tmp_path / "absent")
 

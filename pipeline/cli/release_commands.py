@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from pipeline.cli.answering import Mode, answering
 from pipeline.cli.options import DebugOpt, JsonOpt, PathArg
+from pipeline.errors import UsageError, VerificationError
 
 
 def add_release_commands(app: typer.Typer) -> None:
@@ -24,10 +27,29 @@ def verify(path: PathArg, as_json: JsonOpt = False, debug: DebugOpt = False) -> 
         console.result(report.document(), report.text())
 
 
-def inspect(path: PathArg, as_json: JsonOpt = False, debug: DebugOpt = False) -> None:
-    """Explain a recipe, source checkpoint, rank file, checkpoint, engine, artifact or release."""
+StrictOpt = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="End with exit code 6 where an ONNX file has anything that TensorRT would not take "
+        "or not fuse, or weights that do not lie where it says.",
+    ),
+]
+
+
+def inspect(
+    path: PathArg, strict: StrictOpt = False, as_json: JsonOpt = False, debug: DebugOpt = False
+) -> None:
+    """Explain a recipe, checkpoint, weight file, ONNX file, engine, artifact or release."""
     with answering(Mode(json=as_json, debug=debug)) as console:
         from pipeline.inspection import inspect_path, inspection_text
 
         document = inspect_path(path)
+        if strict and "num_findings" not in document:
+            raise UsageError(
+                f"`--strict` is for ONNX files, but `{path}` is a {document['kind']}",
+                hint="`trtllm-pack verify` checks releases",
+            )
         console.result(document, inspection_text(document))
+        if strict and document["num_findings"]:
+            raise typer.Exit(VerificationError.exit_code)

@@ -1,4 +1,4 @@
-"""Explains what lies at a path: recipe, checkpoint, weight file, engine, artifact or release.
+"""Explains what lies at a path: recipe, checkpoint, weight or ONNX file, engine, artifact, release.
 
 Only headers, configs and records are read, never weights. The answer is a JSON document with the
 keys `kind` and `path` and sections that depend on the kind.
@@ -17,6 +17,7 @@ from pipeline.inspection.checkpoints import (
     inspect_trtllm_checkpoint,
     inspect_weight_file,
 )
+from pipeline.inspection.onnx_models import ONNX_SUFFIX, inspect_onnx, inspect_onnx_folder
 from pipeline.inspection.products import (
     inspect_artifact,
     inspect_engine,
@@ -36,6 +37,7 @@ INSPECTABLE = (
     "an engine folder (a folder with `engine.json`)",
     "a release (a folder with `manifest.json`, or a `.tar`)",
     "an artifact of the store (a folder with `artifact.json`)",
+    "an ONNX model (`.onnx`, or a folder that holds one)",
 )
 
 
@@ -65,6 +67,8 @@ def _inspect_file(path: Path) -> dict[str, Json] | None:
         return inspect_recipe(path)
     if path.suffix == ".safetensors":
         return inspect_weight_file(path)
+    if path.suffix == ONNX_SUFFIX:
+        return inspect_onnx(path)
     return inspect_release(path) if is_release(path) else None
 
 
@@ -86,6 +90,9 @@ def _inspect_content(path: Path) -> dict[str, Json] | None:
     record_path = path / ENGINE_RECORD_NAME
     if record_path.is_file():
         return inspect_engine(path, parse_object(record_path.read_bytes(), str(record_path)))
+    graphs = sorted(file for file in path.glob(f"*{ONNX_SUFFIX}") if file.is_file())
+    if graphs and not any(path.glob("*.safetensors")):
+        return inspect_onnx_folder(graphs)
     config_path = path / "config.json"
     if not config_path.is_file():
         return None

@@ -43,6 +43,8 @@ def inspect_engine(folder: Path, config: Mapping[str, Json]) -> dict[str, Json]:
     proof = folder / ATTENTION_NAME
     if proof.is_file():
         document["attention"] = _proof(parse_object(proof.read_bytes(), str(proof)))
+    if isinstance(config.get("graph"), Mapping):
+        document["graph"] = _graph(config["graph"])
     document["files"] = [
         {"name": path.name, "size_bytes": path.stat().st_size}
         for path in sorted(folder.iterdir())
@@ -93,6 +95,7 @@ def inspect_release(path: Path) -> dict[str, Json]:
             "targets": engine.get("targets", []),
             **{key: engine[key] for key in ENGINE_LIMITS if key in engine},
             "built": dict(manifest.build),
+            **({"graph": _graph(engine["graph"])} if engine.get("graph") else {}),
         },
         "attention": _proof(manifest.attention),
         "smoke": _smoke(manifest.smoke),
@@ -103,6 +106,12 @@ def inspect_release(path: Path) -> dict[str, Json]:
             for name, extent in sorted(contents.files.items())
         ],
     }
+
+
+def _graph(record: Mapping[str, Json]) -> dict[str, Json]:
+    """The record of an ONNX graph, less its ports: `inspect` of the graph itself has all of it."""
+    keys = ("file", "producer", "opset", "ir_version", "attention_nodes", "external_data")
+    return {key: record.get(key) for key in keys}
 
 
 def _proof(proof: Mapping[str, Json]) -> dict[str, Json]:

@@ -7,6 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.artifact import Json
 
+MAX_COLUMNS = 200
+"""Of a table: about two lines of a terminal."""
+
+MAX_LINES = 12
+"""Of a plain list; a JSON document has all of it."""
+
 
 def inspection_text(document: Mapping[str, Json]) -> str:
     """The document for people: single values first, then one section per nested value."""
@@ -32,16 +38,24 @@ def _nested(value: Json, indent: str) -> Iterator[str]:
     elif all(isinstance(row, Mapping) and row.keys() == value[0].keys() for row in value):
         yield from _table(value, indent)
     else:
-        for row in value:
+        shown = value if len(value) <= MAX_LINES else value[: MAX_LINES - 1]
+        for row in shown:
             yield f"{indent}{_inline(row)}"
+        if len(shown) < len(value):
+            yield f"{indent}and {len(value) - len(shown)} more"
 
 
 def _table(rows: Sequence[Mapping[str, Json]], indent: str) -> Iterator[str]:
-    """Columns aligned by spaces; numbers to the right."""
+    """Columns aligned by spaces, numbers to the right; rows that are too wide as paragraphs."""
     names = list(rows[0])
     cells = [[_label(name) for name in names]]
     cells += [[_inline(row[name]) for name in names] for row in rows]
     widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
+    if sum(widths) > MAX_COLUMNS:
+        for wide in rows:
+            yield f"{indent}{_inline(wide[names[0]])}"
+            yield from _section({name: wide[name] for name in names[1:]}, indent + "  ")
+        return
     numeric = [all(_is_number(row[name]) for row in rows) for name in names]
     for row in cells:
         aligned = (

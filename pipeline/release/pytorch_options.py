@@ -66,6 +66,14 @@ ROWS: tuple[Row, ...] = (
         hint="point `source` to a checkpoint that is quantised already, and leave "
         "`checkpoint.quantization` out",
     ),
+    Only("verify.logits", (False,), "nothing is converted that could be executed here"),
+    *(
+        Idle(f"verify.{key}", "no logits are compared")
+        for key in (
+            *("layers", "prompts", "tokens", "seed", "texts"),
+            *("min_cosine", "max_norm_error", "max_relative_error"),
+        )
+    ),
     Carried("engine.max_batch_size", "max_batch_size"),
     Carried("engine.max_input_len", "max_input_len"),
     Carried("engine.max_seq_len", "max_seq_len"),
@@ -98,8 +106,10 @@ ROWS: tuple[Row, ...] = (
     Only("engine.streamingllm", (False,), "StreamingLLM is not there"),
     Idle("engine.lora_ckpt_source", "adapters are refused"),
     Idle("engine.max_lora_rank", "adapters are refused"),
+    Idle("engine.device", "TensorRT-LLM executes on GPUs"),
     Idle("engine.backend", "TensorRT-LLM's PyTorch backend computes"),
     Idle("engine.targets", "nothing is compiled for a GPU beforehand"),
+    Idle("engine.tensorrt", _NO_BUILD),
     Idle("engine.max_encoder_input_len", "decoders do not read it"),
     *(
         Idle(f"engine.{key}", _NO_BUILD)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.artifact import Json
+from pipeline.parity.record import logits_text
 from pipeline.release.manifest import Licence, SourceIdentity
 
 README_NAME = "README.md"
@@ -30,7 +31,7 @@ TEMPLATE = """\
 | `tokenizer/` | tokenizer and chat template of the source |
 | `source_config.json` | the source's `config.json` |
 | `ledger.json` | what became of every source tensor and config key |
-| `parity.json` | the comparison of the converted weights with the source |
+| `parity.json` | {parity} |
 | `smoke.json` | the smoke test: prompts, expectations, generated text |
 | `manifest.json` | from what this release was made, and every file with size and SHA-256 |
 
@@ -60,6 +61,7 @@ def render_readme(
         name=name,
         what=_what(source, records["engine"]),
         rebuild=_rebuild(records["build"]),
+        parity=_parity(records["parity"]),
         attention=_attention(records["attention"]),
         smoke=_smoke(records["smoke"]),
         served=f"{served}\n" if served else "",
@@ -79,6 +81,19 @@ def _what(source: SourceIdentity, engine: Mapping[str, Json]) -> str:
         f"A release made by trtllm-pack from {origin} ({len(source.files)} files, listed in "
         f"`manifest.json`).\nEngine backend `{engine['backend']}`, {engine['dtype']}"
         + (f", for {targets}." if targets else ".")
+        + _graph(engine.get("graph"))
+    )
+
+
+def _graph(record: Mapping[str, Json] | None) -> str:
+    """The ONNX graph of an engine that is one: any runtime of its opset can open it."""
+    if record is None:
+        return ""
+    files = [f"`engine/{row['file']}`" for row in record["external_data"]]
+    return (
+        f"\nThe engine is the ONNX graph `engine/{record['file']}`: opset {record['opset']}, IR "
+        f"version {record['ir_version']}, {record['attention_nodes']} attention operators"
+        + (f",\nwith its weights in {', '.join(files)} beside it." if files else ".")
     )
 
 
@@ -89,6 +104,12 @@ def _rebuild(build: Mapping[str, Json]) -> str:
         return f"{text}, byte for byte."
     reason = build.get("bytes_pinned_reason") or "its builder does not promise them"
     return f"{text} but for the bytes of the engine: {reason}."
+
+
+def _parity(record: Mapping[str, Json]) -> str:
+    """What of the converted checkpoint was compared with the source."""
+    weights = "the comparison of the converted weights with the source"
+    return f"{weights}; {logits_text(record['logits'])}" if "logits" in record else weights
 
 
 def _attention(proof: Mapping[str, Json]) -> str:

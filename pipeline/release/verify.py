@@ -19,6 +19,7 @@ from pipeline.progress import Progress, Silent
 from pipeline.release.contents import Contents, open_contents
 from pipeline.release.digests import SUMS_NAME, digest_all, encode_sums, parse_sums
 from pipeline.release.fit import Fit, fit_machine
+from pipeline.release.graph_check import check_graph
 from pipeline.release.manifest import MANIFEST_NAME, META_NAMES, ReleaseManifest, decode
 from pipeline.release.tar import tar_order
 from pipeline.release.triton import ENGINE_CONFIG, triton_serving
@@ -91,6 +92,7 @@ def verify_release(
             facts=faults,
             hint="fetch it again, or make it again from its recipe",
         )
+    check_graph(manifest.engine, contents)
     _check_triton(manifest, contents)
     size_bytes = sum(extent.size_bytes for extent in contents.files.values())
     fit = fit_machine(manifest, hardware)

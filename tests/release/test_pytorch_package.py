@@ -180,7 +180,12 @@ def test_what_cannot_be_had_is_refused(key: str) -> None:
 def test_every_value_that_only_engines_have_is_in_these_tests() -> None:
     told = {row.key for row in ROWS if isinstance(row, Only)}
     others = {"checkpoint.quantization", "engine.max_draft_len", "engine.lora_target_modules"}
-    assert told == REFUSED.keys() | others | {"smoke.require_engine"}
+    assert told == REFUSED.keys() | others | {"smoke.require_engine", "verify.logits"}
+
+
+def test_logits_of_a_converted_checkpoint_are_refused() -> None:
+    (problem,) = carried(verify={"logits": True}).problems
+    assert "`verify.logits` is `true`" in problem.message
 
 
 def test_a_smoke_test_that_requires_an_engine_is_refused() -> None:
