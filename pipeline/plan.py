@@ -15,15 +15,19 @@ from pipeline.engines.reference import reference_problems
 from pipeline.errors import PipelineError, PlanRefused, Problem
 from pipeline.families import Family, find_family
 from pipeline.hardware import Hardware
+from pipeline.parity.memory import logits_memory, most_layers
+from pipeline.parity.problems import logits_problems
 from pipeline.plan_problems import (
     backend_problems,
+    has_tokenizer,
+    length_problems,
     smoke_problems,
     tokenizer_problems,
-    window_problems,
 )
 from pipeline.recipe.fitted_limits import fit_limits
 from pipeline.recipe.load import LoadedRecipe
 from pipeline.recipe.schema import Checkpoint, Recipe
+from pipeline.recipe.verify_section import Verify
 from pipeline.sources import HubSource, LocalSource, open_source
 from pipeline.sources.digest_memory import DigestMemory
 from pipeline.weights.layout import ConversionPlan, plan_conversion, resolve_dtype
@@ -40,10 +44,14 @@ SMOKE_MEMORY_BYTES = 700 << 20
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a stage takes while it runs: disk for its artifact, host memory."""
+    """What a stage takes while it runs: disk for its artifact, host memory.
+
+    `less_memory` is what makes it take less, for the hint of a problem.
+    """
 
     disk_bytes: int = 0
     memory_bytes: int = 0
+    less_memory: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,14 +116,21 @@ def resolve(
         )
     except PipelineError as error:
         raise PlanRefused([Problem.of("convert", error), *unavailable]) from None
-    window = family.attention_window(checkpoint.config)
-    recipe = fit_limits(recipe, conversion.config, window)
+    longest = conversion.translation.longest_tokens
+    window = None if engine.applies_windows else conversion.translation.window
+    recipe = fit_limits(recipe, conversion.config, window, longest)
     reason = engine.why_not_runnable(recipe.engine, hardware, num_ranks=parallelism.world_size)
     problems = [
         *unavailable,
         *engine.problems(conversion.config, recipe.engine, hardware),
-        *window_problems(window, recipe),
+        *(() if engine.applies_windows else length_problems(window, longest, recipe)),
         *tokenizer_problems(source),
+        *logits_problems(
+            recipe.verify,
+            checkpoint.config,
+            conversion.config,
+            has_tokenizer=has_tokenizer(source),
+        ),
         *smoke_problems(recipe, reason),
         *reference_problems(conversion.config, recipe.engine, recipe.smoke.compare, reason),
     ]
@@ -132,7 +147,7 @@ def resolve(
         executor="engine" if reason is None else "onnxruntime",
         executor_reason=reason,
         hardware=hardware,
-        needs=_needs(source, conversion, engine, recipe, max_memory_bytes),
+        needs=_needs(source, conversion, engine, recipe, max_memory_bytes, hardware),
         max_memory_bytes=max_memory_bytes,
         cache_dir=cache_dir,
         problems=tuple(problems),
@@ -164,6 +179,7 @@ def _needs(
     engine: Engine,
     recipe: Recipe,
     max_memory_bytes: int,
+    hardware: Hardware,
 ) -> dict[str, Need]:
     """Disk and memory that each stage takes, from sizes that are known before any work."""
     estimate = engine.estimate(conversion.config, recipe.engine, conversion.target_bytes)
@@ -174,10 +190,25 @@ def _needs(
     return {
         "download": Need(disk_bytes=source.listing.total_bytes),
         "convert": Need(conversion.target_bytes, converting),
-        "verify": Need(memory_bytes=converting),
+        "verify": _verify_need(conversion, recipe.verify, converting, hardware),
         "build": Need(engine_bytes, estimate["memory_bytes"]),
-        # Executed on the CPU in the worst case: all weights in float32.
-        "smoke": Need(memory_bytes=SMOKE_MEMORY_BYTES + float32_bytes),
+        # Executed on the CPU in the worst case: all weights in float32, twice while ONNX Runtime
+        # folds and packs them (measured: 7.4 to 8.1 bytes a weight, 357 M of bfloat16).
+        "smoke": Need(memory_bytes=SMOKE_MEMORY_BYTES + 2 * float32_bytes),
         # The release folder shares its files with the engine's artifact where links are possible.
         "package": Need(tar_bytes),
     }
+
+
+def _verify_need(
+    conversion: ConversionPlan, verify: Verify, round_trip_bytes: int, hardware: Hardware
+) -> Need:
+    """The round trip's memory, or that of executing both checkpoints where logits are compared."""
+    if not verify.logits:
+        return Need(memory_bytes=round_trip_bytes)
+    total: int = conversion.config["num_hidden_layers"]
+    wanted = total if verify.layers == "all" else min(verify.layers, total)
+    fitting = most_layers(conversion, verify, hardware.available_memory_bytes)
+    fewer = f"set `verify.layers: {fitting}`" if fitting else "set `verify.logits: false`"
+    needed = max(round_trip_bytes, logits_memory(conversion, wanted, verify))
+    return Need(memory_bytes=needed, less_memory=f"{fewer}, or use a machine with more memory")

@@ -1,4 +1,4 @@
-"""Problems of a plan beside those of families and backends: tools, window, tokenizer, smoke."""
+"""Problems of a plan beside those of families and backends: tools, lengths, tokenizer, smoke."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from pipeline.engines.engine import Engine
 from pipeline.errors import MachineError, Problem
 from pipeline.recipe.schema import Recipe
 from pipeline.sources import HubSource, LocalSource
-from pipeline.sources.selection import TOKENIZER_CONFIG_NAME, remote_code_references
+from pipeline.sources.selection import (
+    TOKENIZER_CONFIG_NAME,
+    TOKENIZER_NAMES,
+    remote_code_references,
+)
 
 _WINDOW_SOURCE = (
     "TensorRT-LLM `runtime/generation.py`: the window is an option of each run, "
@@ -32,19 +36,41 @@ def backend_problems(engine: Engine) -> list[Problem]:
     ]
 
 
-def window_problems(window: int | None, recipe: Recipe) -> list[Problem]:
-    """Sliding-window attention equals full attention only up to the window."""
-    if window is None or recipe.engine.max_seq_len <= window:
-        return []
-    return [
-        Problem(
-            "build",
-            f"`engine.max_seq_len` is {recipe.engine.max_seq_len}, but the model attends to a "
-            f"sliding window of {window} tokens, which engines do not apply",
-            hint=f"set `engine.max_seq_len: {window}` or less",
-            facts=(_WINDOW_SOURCE,) if recipe.engine.backend == "trtllm" else (),
+def length_problems(window: int | None, longest: int | None, recipe: Recipe) -> list[Problem]:
+    """Sequences beyond what an engine of TensorRT-LLM computes as the model does.
+
+    `window`: the smallest sliding window; the engine attends to all tokens, which is the same up to
+    that length. `longest`: the model does otherwise beyond, in a way of its own. None: no such.
+    """
+    asked = recipe.engine.max_seq_len
+    problems = []
+    if window is not None and asked > window:
+        problems.append(
+            Problem(
+                "build",
+                f"`engine.max_seq_len` is {asked}, but the model attends to a sliding window of "
+                f"{window} tokens, which engines of TensorRT-LLM do not apply",
+                hint=f"set `engine.max_seq_len: {window}` or less, or use the backend `tensorrt` "
+                "or `onnxruntime`",
+                facts=(_WINDOW_SOURCE,),
+            )
         )
-    ]
+    if longest is not None and asked > longest:
+        problems.append(
+            Problem(
+                "build",
+                f"`engine.max_seq_len` is {asked}, but beyond {longest} tokens the model changes "
+                "its positions or its attention, which the engine does not",
+                hint=f"set `engine.max_seq_len: {longest}` or less",
+            )
+        )
+    return problems
+
+
+def has_tokenizer(source: LocalSource | HubSource) -> bool:
+    """Whether there is a tokenizer that can be loaded: a vocabulary, and no code in its place."""
+    names = (source.listing.find(name) for name in TOKENIZER_NAMES)
+    return any(names) and not tokenizer_problems(source)
 
 
 def tokenizer_problems(source: LocalSource | HubSource) -> list[Problem]:

@@ -10,6 +10,7 @@ from pipeline.artifact import Artifact, Json
 from pipeline.console import fields, printable, table
 from pipeline.engines.attention_proof import PROOF_NAME
 from pipeline.errors import UsageError
+from pipeline.parity.record import logits_fields
 from pipeline.recipe.load import load_recipe
 from pipeline.run import StageResult
 
@@ -49,6 +50,8 @@ def run_text(results: Sequence[StageResult], artifact: Artifact, placed: Path | 
     if found is not None:
         proof = json.loads(found.read_bytes())
         parts += ["attention", fields(proof_fields(proof)), ""]
+    if "verify" in artifacts and "logits" in artifacts["verify"].facts:
+        parts += ["logits", fields(logits_fields(artifacts["verify"].facts["logits"])), ""]
     where = placed or artifact.path
     if artifact.manifest.stage == "package":
         facts = artifact.facts

@@ -121,7 +121,8 @@ def _resource_problems(plan: SourcePlan, working: Sequence[str], store: Store) -
                     name,
                     f"stage `{name}` needs about {memory_bytes:,} bytes of memory, but "
                     f"{available:,} are available",
-                    hint="run this stage on a machine with more memory; earlier artifacts are kept",
+                    hint=plan.needs[name].less_memory
+                    or "run this stage on a machine with more memory; earlier artifacts are kept",
                     kind=ResourceError,
                 )
             )

@@ -11,17 +11,19 @@ _UNBOUNDED = ("alibi", "alibi_with_scale", "relative")
 """Position types that have no last position."""
 
 
-def fit_limits(recipe: Recipe, config: Mapping[str, Json], window: int | None) -> Recipe:
+def fit_limits(recipe: Recipe, config: Mapping[str, Json], *longest: int | None) -> Recipe:
     """The recipe with no default of `engine.max_seq_len` or `max_input_len` beyond the model.
 
-    `config` is the checkpoint's (TensorRT-LLM's config.json), `window` the tokens that attention
-    sees, or None for all. What the recipe writes stays as it is, also where it is too long: that
-    is for the rules to refuse. The default of `max_input_len` is at most half the sequence.
+    `config` is the checkpoint's (TensorRT-LLM's config.json), `longest` are other lengths up to
+    which the engine is right, None for any: its attention window, say. What the recipe writes stays
+    as it is, also where it is too long: that is for the rules to refuse. The default of
+    `max_input_len` is at most half the sequence.
     """
     engine = recipe.engine
     if "max_seq_len" in engine.model_fields_set:
         return recipe
-    reach = min([engine.max_seq_len, *_reaches(config, window)])
+    lengths = (engine.max_seq_len, _positions(config), *longest)
+    reach = min(length for length in lengths if length is not None)
     is_given = "max_input_len" in engine.model_fields_set
     input_len = engine.max_input_len if is_given else min(engine.max_input_len, reach // 2)
     if reach == engine.max_seq_len or not 0 < input_len < reach:
@@ -30,9 +32,9 @@ def fit_limits(recipe: Recipe, config: Mapping[str, Json], window: int | None) -
     return recipe.model_copy(update={"engine": engine.model_copy(update=limits)})
 
 
-def _reaches(config: Mapping[str, Json], window: int | None) -> list[int]:
-    """The lengths that the model is made for; a rope scaling, which lengthens it, is left out."""
-    positions = config.get("max_position_embeddings")
+def _positions(config: Mapping[str, Json]) -> int | None:
+    """The positions that the model is made for; a rope scaling, which adds some, is left out."""
     if config.get("position_embedding_type") in _UNBOUNDED:
-        positions = None
-    return [length for length in (positions, window) if length is not None]
+        return None
+    positions: int | None = config.get("max_position_embeddings")
+    return positions

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from pydantic_core import PydanticCustomError
@@ -103,6 +103,29 @@ def check_backend_keys(backend: str, keys: Sequence[str]) -> None:
             *((key,) for key in keys),
             ("backend",),
             hint=f"remove {'it' if len(keys) == 1 else 'them'}, or set `engine.backend: trtllm`",
+        )
+
+
+def check_device(backend: str, device: str) -> None:
+    """Only ONNX Runtime executes on several kinds of device; the others always need a GPU."""
+    if device != "cpu":
+        raise broken_rule(
+            f"`engine.device` is `{device}`: not read by the backend `{backend}`",
+            ("device",),
+            ("backend",),
+            hint="remove it, or set `engine.backend: onnxruntime`",
+        )
+
+
+def check_tensorrt_keys(backend: str, given: Mapping[str, object]) -> None:
+    """What stands in `engine.tensorrt` means nothing to another backend."""
+    if given:
+        listed = ", ".join(f"`engine.tensorrt.{key}`" for key in given)
+        raise broken_rule(
+            f"{listed}: not read by the backend `{backend}`",
+            *(("tensorrt", key) for key in given),
+            ("backend",),
+            hint=f"remove {'it' if len(given) == 1 else 'them'}, or set `engine.backend: tensorrt`",
         )
 
 

@@ -22,6 +22,8 @@ from pipeline.recipe import rules, serving_rules
 from pipeline.recipe.build_options import BuildOptions
 from pipeline.recipe.section import PositiveInt, Section
 from pipeline.recipe.smoke_section import Smoke
+from pipeline.recipe.tensorrt_section import TensorRTOptions
+from pipeline.recipe.verify_section import Verify
 
 Dtype = Literal["bfloat16", "float16", "float32"]
 Target = Annotated[str, StringConstraints(pattern=r"^sm(7[05]|8[0-9]|9[0-9]|1[0-2][0-9])$")]
@@ -120,6 +122,9 @@ class EngineSettings(BuildOptions):
     backend: Literal["trtllm", "tensorrt", "onnxruntime"] = Field(
         "trtllm", description="Engine backend; never guessed from the machine"
     )
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="What executes an engine of the backend `onnxruntime`"
+    )
     max_batch_size: PositiveInt = Field(8, description="Largest number of sequences in a batch")
     max_input_len: PositiveInt = Field(
         1024,
@@ -128,7 +133,7 @@ class EngineSettings(BuildOptions):
     max_seq_len: PositiveInt = Field(
         2048,
         description="Longest prompt plus output, in tokens. Left out, no more than the model's "
-        "positions and attention window",
+        "positions and, with `trtllm`, its attention window",
     )
     attention: Attention = Field(
         Attention(), description="How attention is computed, and what must be proved about it"
@@ -138,6 +143,9 @@ class EngineSettings(BuildOptions):
         min_length=1,
         strict=False,
         description="GPU architectures that the engine must run on, e.g. `sm89`",
+    )
+    tensorrt: TensorRTOptions = Field(
+        TensorRTOptions(), description="What only the backend `tensorrt` reads"
     )
 
     @model_validator(mode="before")
@@ -154,6 +162,10 @@ class EngineSettings(BuildOptions):
     @model_validator(mode="after")
     def _check(self) -> EngineSettings:
         rules.check_lengths(self.max_input_len, self.max_seq_len, self.backend)
+        if self.backend != "onnxruntime":
+            rules.check_device(self.backend, self.device)
+        if self.backend != "tensorrt":
+            rules.check_tensorrt_keys(self.backend, self.tensorrt.model_dump(exclude_defaults=True))
         if self.backend != "trtllm":
             fields = type(self).model_fields
             given = [key for key in fields if getattr(self, key) != fields[key].default]
@@ -164,6 +176,10 @@ class EngineSettings(BuildOptions):
     def _own_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without the keys that the backend does not read: they decide nothing."""
         document: dict[str, Any] = handler(self)
+        if self.backend != "onnxruntime":
+            document.pop("device", None)  # an `exclude` may have left it out
+        if self.backend != "tensorrt":
+            document.pop("tensorrt", None)
         if self.backend == "trtllm":
             return document
         return {key: value for key, value in document.items() if key not in TRTLLM_KEYS}
@@ -214,6 +230,9 @@ class Recipe(Section):
     name: RecipeName = Field(description="Name of the release")
     source: Source = Field(description="Where the Hugging Face checkpoint comes from")
     checkpoint: Checkpoint = Field(Checkpoint(), description="The TensorRT-LLM checkpoint to write")
+    verify: Verify = Field(
+        Verify(), description="What the checkpoint is held to beside the round trip"
+    )
     engine: EngineSettings = Field(EngineSettings(), description="The engine to build")
     smoke: Smoke = Field(Smoke(), description="The smoke test of the built engine")
     package: Package = Field(Package(), description="The release")
