@@ -10,7 +10,7 @@ PARITY_VENV := .venv-parity
 GPU_VENV := .venv-gpu
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format test-parity test-container test-gpu bench clean
+.PHONY: demo test check format table test-parity test-container test-gpu test-rtx bench clean
 
 demo: $(VENV)/.demo  ## Build, prove, smoke-test and package the shipped model
 	$(BIN)/trtllm-pack run recipes/demo.yaml --store $(STORE) --out build/demo
@@ -28,6 +28,9 @@ format: $(VENV)/.dev  ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+table: $(VENV)/.dev  ## Every architecture, and what is shown of it on this machine
+	$(BIN)/python -m tests.table
+
 test-parity: $(PARITY_VENV)/.parity  ## Compare with transformers (torch)
 	$(PARITY_VENV)/bin/python -m pytest -m torch tests/parity
 
@@ -37,8 +40,12 @@ test-container: $(VENV)/.dev  ## Build the image with buildah and run the demo i
 test-gpu: $(GPU_VENV)/.gpu  ## The first run on real hardware, inside NVIDIA's TensorRT-LLM image
 	$(GPU_VENV)/bin/python -m pytest -v -s -m "trtllm or gpu" tests/gpu
 
-bench: $(PARITY_VENV)/.parity  ## Ratios against other tools, measured side by side
-	$(PARITY_VENV)/bin/python -m tests.bench
+test-rtx: $(VENV)/.dev  ## Engines of TensorRT for RTX, executed on a GPU (sm75 to sm121, without sm90)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[rtx,run,dev]'
+	$(BIN)/python -m pytest -v -s -m gpu tests/gpu/test_any_gpu.py
+
+bench: $(PARITY_VENV)/.bench  ## Ratios against other tools, side by side: make bench BENCH=decoding
+	$(PARITY_VENV)/bin/python -m tests.bench $(BENCH)
 
 clean:
 	rm -rf $(VENV) $(PARITY_VENV) $(GPU_VENV) build
@@ -57,6 +64,10 @@ $(PARITY_VENV)/.parity: pyproject.toml
 	$(PYTHON) -m venv $(PARITY_VENV)
 	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[rtx,verify,dev]'
+	touch $@
+
+$(PARITY_VENV)/.bench: $(PARITY_VENV)/.parity
+	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[rtx,verify,dev,bench]'
 	touch $@
 
 # It sees the packages of the machine, TensorRT-LLM's above all, which stay as they are: each is a

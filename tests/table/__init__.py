@@ -1,0 +1,1 @@
+"""What was shown of every architecture: see `__main__.py`."""
