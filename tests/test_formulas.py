@@ -41,6 +41,8 @@ FACTS: dict[str, Any] = {
         ("hidden % 7", 6),
         ("ceil(heads, tp)", 2),
         ("round_up(heads, tp)", 8),
+        ("all_among(kv, (2, 3, 4))", True),
+        ("all_among(kv, (2, 3))", False),
         ("(heads + 2)/tp*head_size", 32),
         ("moe.num_experts", 8),
         ("kv[layer]", 4),

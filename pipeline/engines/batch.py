@@ -7,8 +7,9 @@ Imports numpy: engines import it where they execute.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,42 @@ class Step:
         """Slots filled after this step, padding included: int64 `[b]`."""
         filled: Ids = self.write_indices + self.input_ids.shape[1]
         return filled
+
+    def inputs(
+        self, names: Container[str], num_slots: int, offsets: Ids | int = 0
+    ) -> dict[str, NDArray[Any]]:
+        """The inputs of those `names`: a graph has not all of them.
+
+        `offsets`, `[b]`, move what `position_ids` say, and neither slots nor masks.
+        """
+        found: dict[str, NDArray[Any]] = {
+            "input_ids": self.input_ids,
+            "position_ids": self.position_ids + np.reshape(offsets, (-1, 1)),
+            "write_indices": self.write_indices,
+            "last_index": self.last_index,
+            "nonpad_kv_seqlen": self.nonpad_kv_seqlen(),
+        }
+        if "mask" in names:
+            found["mask"] = self.mask(num_slots)
+        return {name: values for name, values in found.items() if name in names}
+
+
+def read_prompts(
+    prompts: Sequence[Sequence[int]],
+    max_tokens: int,
+    run: Callable[[Step], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    """Read prompts by `run`, which gives the logits `[batch, vocab_size]` of a step.
+
+    The result has each prompt's logits after its last token.
+    """
+    result: NDArray[np.float32] | None = None
+    for step in prefill_steps(prompts, max_tokens):
+        logits = run(step)
+        result = logits if result is None else result
+        result[step.finished_rows] = logits[step.finished_rows]
+    assert result is not None
+    return result
 
 
 def prefill_steps(prompts: Sequence[Sequence[int]], max_tokens: int) -> Iterator[Step]:

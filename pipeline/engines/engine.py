@@ -43,6 +43,10 @@ class Engine(Protocol):
     """One engine backend. `config` is always the `config.json` of a TensorRT-LLM checkpoint."""
 
     name: str
+    applies_windows: bool
+    """Whether a layer with a sliding window attends to its last tokens alone, as in the model.
+
+    Such an engine's `problems` say up to which lengths it is right; for others the plan does."""
 
     def why_unavailable(self) -> str | None:
         """Why this machine cannot build with it, hint included, or None; imports nothing heavy."""

@@ -1,8 +1,8 @@
 """Names of CUDA kernels and what they say about attention: one row per pattern, with its source.
 
 A name says which code ran, so a trace of one context pass and some generation steps is the only
-answer to whether attention was fused that rests on an execution. The rows cover TensorRT-LLM 1.2
-and the ONNX Runtime CUDA provider, which runs the same decoder graph without TensorRT.
+answer to whether attention was fused that rests on an execution. The rows cover TensorRT-LLM 1.2,
+TensorRT for RTX, and the ONNX Runtime CUDA provider, which runs the same decoder graph.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _GEN = "TensorRT-LLM, 1.2, pull request 8086: the table of TRTLLM-GEN kernels"
 _XQA = "TensorRT-LLM, 1.2, kernels/decoderMaskedMultiheadAttention/cubin/xqa_kernel_cubin.h"
 _MMHA = "TensorRT-LLM, 1.2, decoderMaskedMultiheadAttentionTemplate.h"
 _UNFUSED = "TensorRT-LLM, 1.x, kernels/unfusedAttentionKernels.cu; common/attentionOp.cpp"
-_ORT = "ONNX Runtime, 1.31, CUDA provider on an H200; PyTorch, 2.11, on an H100: torch.profiler"
+_ORT = "ONNX Runtime, 1.31, CUDA provider on an H100 and an H200, by CUPTI; PyTorch, 2.11"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,8 @@ class KernelRow:
     source: str
     sure: Sure
 
+
+_RTX = "TensorRT for RTX, 1.7.1, the list of kernels in its engines (tensorrt_listing.py)"
 
 _BOTH: tuple[Phase, ...] = ("context", "generation")
 
@@ -115,7 +117,7 @@ ROWS = (
         *(_ORT, "seen"),
     ),
     KernelRow(
-        r"\battention_kernel_batched_impl<.*AttentionKernel<|\bfmha_cutlassF_",
+        r"\battention_kernel_batched_impl(_right_padding)?<.*AttentionKernel<|\bfmha_cutlassF_",
         *("fused", _BOTH, "memory-efficient attention of CUTLASS"),
         *(_ORT, "seen"),
     ),
@@ -125,6 +127,11 @@ ROWS = (
         *(_ORT, "seen"),
     ),
     KernelRow(
+        r"\b_gem[mv]_mha_v\d",
+        *("fused", _BOTH, "fused attention of TensorRT; `gemv`: of one token"),
+        *(_RTX, "seen"),
+    ),
+    KernelRow(
         r"\bsoftmax_warp_forward\b",
         *("unfused", _BOTH, "softmax as a kernel of its own"),
         *("PyTorch, 2.11, on an H100: torch.profiler, attention by its math backend", "seen"),
@@ -132,7 +139,7 @@ ROWS = (
     KernelRow(
         r"\bonnxruntime::.*[Ss]oftmax|\bsoftmax_block_forward\b|\bcunn_SoftMaxForward",
         *("unfused", _BOTH, "softmax as a kernel of its own"),
-        *("ONNX Runtime, 1.x, core/providers/cuda/math/softmax_impl.cu", "reported"),
+        *(_ORT, "seen"),
     ),
 )
 """In order: the first row that matches a name decides."""

@@ -1,40 +1,49 @@
-"""`make bench`: print every ratio. Sizes by environment: BENCH_GB (conversion, default 2)."""
+"""`make bench`: print every ratio; `python -m tests.bench decoding building`: only these.
+
+Sizes by environment: `BENCH_GB` (conversion, default 2), `BENCH_LAYERS` (layers of the decoders).
+"""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.bench import conversion, judging, planning
+from tests.bench import building, conversion, decoding, gpu, judging, making, planning
 
 
-def lines(folder: Path) -> Iterator[str]:
-    """What every bench has to say."""
-    size_bytes = int(float(os.environ.get("BENCH_GB", "2")) * 1e9)
-    yield from planning.measure(folder)
-    yield from judging.measure()
-    yield from conversion.measure(folder, size_bytes)
-    if importlib.util.find_spec("torch") is None:
-        yield "greedy decoding: skipped, this Python has no torch"
-        return
-    from tests.bench import decoding
-
-    yield from decoding.measure(folder)
+def _conversion(folder: Path) -> Iterator[str]:
+    return conversion.measure(folder, int(float(os.environ.get("BENCH_GB", "2")) * 1e9))
 
 
-def main() -> None:
-    """Run the benches in a scratch folder below the current one, on the disk that is meant."""
+BENCHES: dict[str, Callable[[Path], Iterator[str]]] = {
+    "planning": planning.measure,
+    "judging": lambda _: judging.measure(),
+    "conversion": _conversion,
+    "making": making.measure,
+    "decoding": decoding.measure,
+    "building": building.measure,
+    "gpu": gpu.measure,
+}
+
+
+def main(names: Sequence[str]) -> int:
+    """Run benches in a scratch folder below the current one, on the disk that is meant."""
+    unknown = [name for name in names if name not in BENCHES]
+    if unknown:
+        sys.stderr.write(f"no bench {', '.join(unknown)}; there are {', '.join(BENCHES)}\n")
+        return 2
     scratch = Path("build")
     scratch.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch) as name:
-        for line in lines(Path(name)):
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
+    for name in names or BENCHES:
+        with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            for line in BENCHES[name](Path(folder)):
+                sys.stdout.write(line + "\n")
+                sys.stdout.flush()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

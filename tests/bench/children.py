@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 _PEAK = """
@@ -75,6 +79,56 @@ def measured(program: str, *arguments: str, python: str = sys.executable) -> tup
     # The kernel's count for a child begins with its parent's: each tells its own peak.
     seconds, printed = timed([python, "-c", program, *arguments])
     return seconds, int(printed.split()[-1]) / 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a program took: wall seconds, seconds of processors, peak MB (its own last word)."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+    printed: list[str]
+
+
+def run(module: str, *arguments: str) -> Run:
+    """Run one of our modules that prints its peak memory in KiB last.
+
+    Processor seconds are those of it and of all that it started and waited for.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds, printed = timed([sys.executable, "-m", module, *arguments])
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    words = printed.split()
+    return Run(seconds, cpu, int(words[-1]) / 1024, words)
+
+
+def own_peak() -> int:
+    """The most that this process held, in KiB, as the kernel counts: mapped files included."""
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+
+
+def against(ours: Sequence[Run], theirs: Sequence[Run], name: str) -> str:
+    """Ratios of wall time, of processor time and of peaks, medians over rounds in turn."""
+    pairs = list(zip(ours, theirs, strict=True))
+    wall = [mine.seconds / other.seconds for mine, other in pairs]
+    cpu = statistics.median(mine.cpu_seconds / other.cpu_seconds for mine, other in pairs)
+    peak, their_peak = (max(run.peak_mb for run in runs) for runs in (ours, theirs))
+    seconds, their_seconds = (
+        statistics.median(run.seconds for run in runs) for runs in (ours, theirs)
+    )
+    return (
+        f"{statistics.median(wall):.2f} x the time of {name} ({min(wall):.2f} to {max(wall):.2f}; "
+        f"{seconds:.1f} s, {their_seconds:.1f} s), {cpu:.2f} x its processor time, "
+        f"{peak / their_peak:.3f} x its peak ({peak:,.0f} MB, {their_peak:,.0f} MB)"
+    )
+
+
+def why_absent(modules: Sequence[str]) -> str | None:
+    """Which of the modules this Python lacks, or None."""
+    absent = [f"`{name}`" for name in modules if find_spec(name) is None]
+    return f"this Python has no {' and no '.join(absent)}" if absent else None
 
 
 def torch_python() -> str | None:

@@ -1,93 +1,145 @@
-"""Greedy decoding on the CPU against transformers eager: same model, threads and dtype."""
+"""Greedy decoding on the CPU against other runtimes: same weights, threads, dtype and tokens.
+
+Each runtime is a process of its own (`decoders`). They take turns, a few steps each, so that all of
+them meet the same moments of the machine; the figures are ratios of the medians of their steps.
+"""
 
 from __future__ import annotations
 
+import json
+import shutil
 import statistics
-import time
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.checkpoint.huggingface import open_source_checkpoint
-from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
-from pipeline.engines.cpu_session import CpuSession, Limits, open_session, session_options
-from pipeline.families import find_family
-from pipeline.graph.decoder import GraphOptions, decoder_model
-from pipeline.progress import Silent
-from pipeline.weights.layout import plan_conversion
-from pipeline.weights.parallel import Parallelism
-from pipeline.weights.stream import write_checkpoint
+import numpy as np
 
-THREADS, PROMPT, ROUNDS, STEPS = 2, 64, 6, 8
-CONFIG = {
-    "vocab_size": 32000,
-    "hidden_size": 768,
-    "intermediate_size": 2048,
-    "num_hidden_layers": 16,
-    "num_attention_heads": 12,
-    "num_key_value_heads": 4,
-    "head_dim": 64,
-    "max_position_embeddings": 2048,
+from tests.bench.children import why_absent
+from tests.bench.decoders import DTYPE
+from tests.bench.makers import THREADS
+from tests.bench.models import M100, M500, cut, title, write_llama
+
+PROMPT, ROUNDS, STEPS, SETTLING = 64, 8, 12, 2
+MAX_LENGTH = PROMPT + ROUNDS * (STEPS + SETTLING) + 1
+BATCHES = (1, 8)
+
+TITLES = {
+    "ours": "ours",
+    "transformers": "transformers eager",
+    "genai": "onnxruntime-genai",
 }
+NEEDS = {"ours": (), "transformers": ("torch",), "genai": ("onnxruntime_genai", "onnx_ir", "torch")}
 
 
-def open_both(folder: Path) -> tuple[Any, CpuSession]:
-    """A random float32 Llama in transformers, and ours converted from it."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.utils import logging
+class Turns:
+    """One running decoder."""
 
-    logging.disable_progress_bar()
-    torch.manual_seed(0)
-    torch.set_num_threads(THREADS)
-    config = AutoConfig.for_model("llama", **CONFIG)
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder / "source")
-    model = AutoModelForCausalLM.from_pretrained(
-        folder / "source", attn_implementation="eager", dtype=torch.float32
-    ).eval()
-    source = open_source_checkpoint(folder / "source")
-    family = find_family(source.architecture)
-    out = folder / "converted"
-    out.mkdir()
-    plan = plan_conversion(source, family, Parallelism(1, 1), "float32")
-    write_checkpoint(plan, folder / "source", out, Silent())
-    graph, _ = decoder_model(
-        open_trtllm_checkpoint(out), GraphOptions(2048, "float32", fixed_cache=False)
-    )
-    options = session_options()
-    options.intra_op_num_threads = THREADS
-    return model, open_session(graph.SerializeToString(), out, Limits(8, 2048), options)
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def ask(self, **asked: Any) -> dict[str, Any]:
+        """Have it do something, and wait for the answer."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.heard())
+        return answer
+
+    def heard(self) -> str:
+        """Its next line. Raises RuntimeError with its own words where it ended."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a decoder died: {self.process.args}")
+        return line
 
 
 def measure(folder: Path) -> Iterator[str]:
-    """One line per batch size: ratio of the median step times."""
-    import torch
-    from transformers import DynamicCache
-
-    model, session = open_both(folder)
-    generator = torch.Generator().manual_seed(0)
-    count = sum(weight.numel() for weight in model.parameters())
-    yield f"greedy decoding, {count / 1e6:.0f} M parameters, float32, {THREADS} threads"
-    for batch in (1, 8):
-        prompts = torch.randint(0, CONFIG["vocab_size"], (batch, PROMPT), generator=generator)
-        with torch.no_grad():
-            out = model(prompts, past_key_values=DynamicCache(config=model.config), use_cache=True)
-            token = out.logits[:, -1].argmax(-1, keepdim=True)
-            ids = session.start(prompts.tolist()).argmax(-1).tolist()
-            assert token.flatten().tolist() == ids
-            theirs, ours = [], []
-            for _ in range(ROUNDS):
-                for _ in range(STEPS):
-                    began = time.perf_counter()
-                    out = model(token, past_key_values=out.past_key_values, use_cache=True)
-                    token = out.logits[:, -1].argmax(-1, keepdim=True)
-                    theirs.append(time.perf_counter() - began)
-                for _ in range(STEPS):
-                    began = time.perf_counter()
-                    ids = session.step(ids).argmax(-1).tolist()
-                    ours.append(time.perf_counter() - began)
-        mine, other = statistics.median(ours) * 1e3, statistics.median(theirs) * 1e3
+    """Per model, one line per batch size and other runtime."""
+    for config in (cut(M100), cut(M500)):
         yield (
-            f"  batch {batch}: {mine:.1f} ms a step, transformers eager {other:.1f} ms: "
-            f"{other / mine:.1f} times as fast"
+            f"greedy decoding, {title(config)}, {DTYPE}, {THREADS} threads, prompts of {PROMPT}, "
+            f"{ROUNDS} rounds of {STEPS} steps"
+        )
+        source = folder / "source"
+        write_llama(source, config, DTYPE)
+        yield from _of_model(folder, source, config["vocab_size"])
+        shutil.rmtree(source)
+
+
+def _of_model(folder: Path, source: Path, vocab_size: int) -> Iterator[str]:
+    with ExitStack() as stack:
+        running: dict[str, Turns] = {}
+        for name, modules in NEEDS.items():
+            absent = why_absent(modules)
+            if absent is not None:
+                yield f"  {TITLES[name]}: skipped, because {absent}"
+                continue
+            running[name] = stack.enter_context(_decoder(name, source, folder))
+        for batch in BATCHES:
+            prompts = np.random.default_rng(batch).integers(3, vocab_size, (batch, PROMPT))
+            yield from _told(batch, _alternated(running, prompts.tolist()))
+        peaks = {name: turns.ask()["peak_kib"] / 1024 for name, turns in running.items()}
+        told = (f"{TITLES[name]} {peak:,.0f} MB" for name, peak in peaks.items())
+        yield f"  peak memory, making the decoder included: {', '.join(told)}"
+
+
+@contextmanager
+def _decoder(name: str, source: Path, folder: Path) -> Iterator[Turns]:
+    """A running decoder with a work folder of its own; both gone afterwards."""
+    work = folder / f"{name}-work"
+    work.mkdir()
+    command = [sys.executable, "-m", "tests.bench.decoders", name, str(source), str(work)]
+    with (folder / f"{name}.log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, str(MAX_LENGTH)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        turns = Turns(process)
+        assert turns.heard() == "ready\n"
+        yield turns
+    finally:
+        process.kill()
+        process.communicate()
+        shutil.rmtree(work)
+
+
+def _alternated(
+    running: Mapping[str, Turns], prompts: list[list[int]]
+) -> dict[str, tuple[list[float], list[list[int]]]]:
+    """Median seconds of a step by round, and all tokens, by decoder."""
+    found: dict[str, tuple[list[float], list[list[int]]]] = {}
+    for name, turns in running.items():
+        turns.ask(prompts=prompts)
+        found[name] = ([], [])
+    for _ in range(ROUNDS):
+        for name, turns in running.items():
+            # Its first steps find cold caches, and threads of the one before that still spin.
+            first = turns.ask(steps=SETTLING)
+            timed = turns.ask(steps=STEPS)
+            found[name][0].append(statistics.median(timed["seconds"]))
+            found[name][1].extend(first["tokens"] + timed["tokens"])
+    return found
+
+
+def _told(batch: int, found: Mapping[str, tuple[list[float], list[list[int]]]]) -> Iterator[str]:
+    ours, tokens = found["ours"]
+    yield f"  batch {batch}: ours {statistics.median(ours) * 1e3:.1f} ms a step"
+    for name, (seconds, others) in found.items():
+        if name == "ours":
+            continue
+        ratios = [theirs / mine for theirs, mine in zip(seconds, ours, strict=True)]
+        same = sum(mine == theirs for mine, theirs in zip(tokens, others, strict=True))
+        yield (
+            f"    {statistics.median(ratios):.2f} times as fast as {TITLES[name]} "
+            f"({statistics.median(seconds) * 1e3:.1f} ms; {min(ratios):.2f} to {max(ratios):.2f}), "
+            f"{same} of {len(tokens)} steps with equal tokens"
         )

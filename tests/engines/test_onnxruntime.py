@@ -15,7 +15,8 @@ from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
 from pipeline.engines import cpu_session, find_engine
 from pipeline.engines.cpu_session import CpuSession, Limits, open_session
 from pipeline.engines.generation import Sampling, generate
-from pipeline.engines.onnxruntime import ENGINE, attention_proof
+from pipeline.engines.onnxruntime import ENGINE
+from pipeline.engines.onnxruntime_proof import cpu_proof
 from pipeline.errors import ToolFailed, VerificationError
 from pipeline.graph.decoder import GraphOptions, decoder_model
 from pipeline.hardware import Hardware
@@ -109,11 +110,14 @@ def test_decomposed_attention_fails_where_fused_is_required(
         decoder_model(open_trtllm_checkpoint(checkpoint_dir), options)[1], attention_sites=4
     )
     with pytest.raises(ToolFailed, match="executed 3 `Attention` operators for 4 layers"):
-        attention_proof(tmp_path, SETTINGS, facts)
+        cpu_proof(tmp_path / "decoder.onnx", tmp_path, SETTINGS, facts)
     lenient = SETTINGS.model_copy(
         update={"attention": SETTINGS.attention.model_copy(update={"require_fused": False})}
     )
-    assert attention_proof(tmp_path, lenient, facts)["built"]["status"] == "unfused"
+    assert (
+        cpu_proof(tmp_path / "decoder.onnx", tmp_path, lenient, facts)["built"]["status"]
+        == "unfused"
+    )
 
 
 def test_prompts_of_unequal_length_match_the_reference(session: CpuSession) -> None:

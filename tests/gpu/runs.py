@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,11 @@ class Run:
     def read(self, stage: str, name: str) -> Any:
         """A JSON file of a stage's artifact."""
         return json.loads((Path(self.stage(stage)["path"]) / name).read_bytes())
+
+
+def tell(text: str) -> None:
+    """A line for who reads the output of the suite."""
+    sys.stdout.write(f"\n  {text}\n")
 
 
 def execute(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,6 @@ the file of `trtllm-pack doctor --write-facts`.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,17 @@ from pipeline.graph.config import graph_problems
 from tests.command import RECIPES
 from tests.gpu.checkpoints import LARGER, write_source
 from tests.gpu.recipes import write_recipe
-from tests.gpu.runs import check_comparison, check_engine, check_release, execute, run_recipe
+from tests.gpu.runs import (
+    check_comparison,
+    check_engine,
+    check_release,
+    execute,
+    run_recipe,
+    tell,
+)
 from tests.weights.converting import plan
 
 pytestmark = [pytest.mark.trtllm, pytest.mark.timeout(3600)]
-
-
-def tell(text: str) -> None:
-    """A line for who reads the output of the suite."""
-    sys.stdout.write(f"\n  {text}\n")
 
 
 def is_expressible(source_dir: Path) -> bool:

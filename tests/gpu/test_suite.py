@@ -38,7 +38,11 @@ def test_every_test_is_collected_and_none_by_default() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     collected = set(re.findall(r"(test_\w+\.py)::(test_[^\s]+)", done.stdout))
     assert {("test_first_run.py", f"test_a_family[{name}]") for name in LARGER} <= collected
-    assert {file for file, _ in collected} == {"test_first_run.py", "test_any_gpu.py"}
+    assert {file for file, _ in collected} == {
+        "test_first_run.py",
+        "test_any_gpu.py",
+        "test_onnxruntime_cuda.py",
+    }
     assert len(collected) >= 15
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     by_default = settings["tool"]["pytest"]["ini_options"]["addopts"]

@@ -13,6 +13,7 @@ from pipeline.artifact import Json
 from pipeline.checkpoint.safetensors_file import read_header
 from pipeline.families import find_family
 from pipeline.trtllm.facts import facts
+from pipeline.weights.attention_windows import ATTENTION_WINDOWS
 from pipeline.weights.inventory import expected_inventory
 
 NAMED = {
@@ -67,7 +68,8 @@ def load_config(folder: Path) -> dict[str, Json]:
     known = facts()["architectures"][architecture]["model_class"]
     if model_class.name != known:
         raise Refused(f"{architecture} is {known}, not {model_class.name}")
-    unknown = config.keys() - model_class.keys.keys() - NAMED
+    # It warns of any key that no class names, and keeps it: of ours on purpose.
+    unknown = config.keys() - model_class.keys.keys() - NAMED - {ATTENTION_WINDOWS}
     if unknown:
         raise Refused(f"Implicitly setting {model_class.name} keys: {sorted(unknown)}")
     nested = {"mapping": MAPPING, "quantization": QUANTIZATION}

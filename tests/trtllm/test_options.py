@@ -17,8 +17,10 @@ from pipeline.trtllm.options import Option, options
 
 OWN = {
     "backend": "which engine backend builds",
+    "device": "what only the backend `onnxruntime` reads",
     "targets": "on which GPUs the engine must run",
     "attention": "holds `context_fmha` and what must be proved",
+    "tensorrt": "what only the backend `tensorrt` reads",
     "use_timing_cache": "timing caches are kept in the store",
     "build_timeout_s": "`trtllm-build` has no limit",
     "kv_cache_tokens": "the run time takes what memory there is",

@@ -28,6 +28,7 @@ class TrtllmEngine:
     """See `pipeline.engines.engine.Engine`."""
 
     name = "trtllm"
+    applies_windows = False
 
     def why_unavailable(self) -> str | None:
         """What is missing here: the package, its line, its program, a GPU."""
