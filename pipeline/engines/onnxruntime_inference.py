@@ -6,10 +6,9 @@ Imports onnxruntime: engines and stages import it where they execute.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -17,14 +16,20 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from pipeline.errors import PipelineError, ResourceError, ToolFailed, VerificationError
 
-ERRORS = tuple(
-    kind
-    for kind in vars(ort_errors).values()
-    if isinstance(kind, type) and issubclass(kind, Exception)
+ERRORS: tuple[type[Exception], ...] = (
+    *(
+        kind
+        for kind in vars(ort_errors).values()
+        if isinstance(kind, type) and issubclass(kind, Exception)
+    ),
+    RuntimeError,
 )
-"""All that ONNX Runtime raises: unrelated classes, one per status code."""
+"""All that ONNX Runtime raises: unrelated classes, one per status code.
 
-ELEMENTS = {
+A run with bound inputs and outputs raises RuntimeError, whatever the status.
+"""
+
+ELEMENTS: Mapping[str, tuple[int, type[np.generic]]] = {
     "tensor(float)": (1, np.float32),
     "tensor(float16)": (10, np.float16),
     "tensor(bfloat16)": (16, np.uint16),  # its bits: numpy has no such type
@@ -138,8 +143,3 @@ def out_of_memory(error: Exception) -> ResourceError | None:
 def first_line(error: Exception) -> str:
     """An error of ONNX Runtime without the stack of its frames."""
     return str(error).splitlines()[0]
-
-
-def step_inputs(inner: ort.InferenceSession) -> tuple[Any, ...]:
-    """The inputs of a step: all but the caches."""
-    return tuple(port for port in inner.get_inputs() if not port.name.startswith(_PAST))

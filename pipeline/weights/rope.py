@@ -119,11 +119,12 @@ def _fraction(
     if rule.fraction is None:
         faults += [f"`{key}` is not 1" for key, value in given.items() if value != 1]
         return 1.0
-    bad = [key for key, value in given.items() if not _is_positive(value) or value > 1]
+    found = {key: value for key, value in given.items() if _is_positive(value) and value <= 1}
+    bad = [key for key in given if key not in found]
     faults += [f"`{key}` is `{given[key]}`, expected a number above 0, up to 1" for key in bad]
-    if len(set(given.values())) > 1:
-        faults.append(f"{' and '.join(f'`{key}`' for key in given)} disagree")
-    return next(iter(given.values()), rule.default_fraction)
+    if len(set(found.values())) > 1:
+        faults.append(f"{' and '.join(f'`{key}`' for key in found)} disagree")
+    return next(iter(found.values()), rule.default_fraction)
 
 
 def _base(

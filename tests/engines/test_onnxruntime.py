@@ -120,6 +120,12 @@ def test_decomposed_attention_fails_where_fused_is_required(
     )
 
 
+def test_a_failure_of_a_run_is_told(session: CpuSession) -> None:
+    """As a token that the embedding does not have."""
+    with pytest.raises(ToolFailed, match=r"ONNX Runtime failed: .*out of data bounds"):
+        session.start([[SHAPE.vocab_size]])
+
+
 def test_prompts_of_unequal_length_match_the_reference(session: CpuSession) -> None:
     weights = random_weights(SHAPE)
     logits = session.start(PROMPTS)

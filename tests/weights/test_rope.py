@@ -141,6 +141,14 @@ def test_what_is_refused(config: dict[str, Any], fault: str) -> None:
     assert fault in "\n".join(read(**config).faults)
 
 
+@pytest.mark.parametrize("value", [[0.5], {"a": 1}, "0.5", True, 0, 1.5])
+def test_a_rotated_part_that_is_none_is_refused(value: Any) -> None:
+    rule = Rope("rotary_base", None, 10000.0, types={}, fraction="rotary_pct", default_fraction=0.5)
+    settings = read_rope(rule, {"partial_rotary_factor": value})
+    assert f"`partial_rotary_factor` is `{value}`, expected a number" in settings.faults[0]
+    assert settings.fraction == 0.5
+
+
 @pytest.mark.parametrize("kind", ["llama3", "yarn"])
 def test_a_length_that_is_left_out_is_written_out(kind: str) -> None:
     """transformers takes max_position_embeddings, TensorRT-LLM a constant of its own."""
