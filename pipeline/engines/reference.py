@@ -24,7 +24,7 @@ def open_reference(checkpoint_dir: Path, settings: EngineSettings) -> SessionGen
 
     Raises RecipeError where the graph cannot express the model (see `reference_problems`).
     """
-    from pipeline.engines.cpu_session import Limits, open_session
+    from pipeline.engines.onnxruntime.cpu_session import Limits, open_session
     from pipeline.graph.decoder import GraphOptions, decoder_model
 
     options = GraphOptions(settings.max_seq_len, "float32", fixed_cache=False)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.engines.tensorrt_facts import SOURCE
+from pipeline.engines.tensorrt.facts import SOURCE
 from pipeline.inspection.onnx_sites import Site
 from pipeline.onnx_files.model import Node
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline.artifact import Json
-from pipeline.engines.tensorrt_facts import SOURCE
-from pipeline.engines.tensorrt_onnx import MAX_OPSET, MIN_OPSET, is_imported
+from pipeline.engines.tensorrt.facts import SOURCE
+from pipeline.engines.tensorrt.onnx import MAX_OPSET, MIN_OPSET, is_imported
 from pipeline.inspection.onnx_finding import Finding
 from pipeline.inspection.onnx_sites import Site, attention_sites
 from pipeline.inspection.onnx_traps import (

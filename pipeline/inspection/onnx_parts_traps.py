@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.engines.tensorrt_facts import ANY_LENGTH
+from pipeline.engines.tensorrt.facts import ANY_LENGTH
 from pipeline.inspection.onnx_finding import GUIDE, Finding, Rule, titles
 from pipeline.inspection.onnx_sites import Site
 

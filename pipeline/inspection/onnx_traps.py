@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.engines.tensorrt_facts import ANY_LENGTH
-from pipeline.engines.tensorrt_onnx import MIN_HEAD_SIZE
+from pipeline.engines.tensorrt.facts import ANY_LENGTH
+from pipeline.engines.tensorrt.onnx import MIN_HEAD_SIZE
 from pipeline.inspection.onnx_finding import Effect, Finding, titles
 from pipeline.inspection.onnx_operator_traps import CONTRIB_RULES, OPERATOR_RULES
 from pipeline.inspection.onnx_parts_traps import PARTS_RULES

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
-from pipeline.engines.cpu_session import CpuSession, Limits, open_session
+from pipeline.engines.onnxruntime.cpu_session import CpuSession, Limits, open_session
 from pipeline.graph.config import read_decoder
 from pipeline.graph.decoder import GraphOptions, decoder_model
 from pipeline.graph.rotary_description import needs_long

@@ -16,6 +16,7 @@ from pipeline.artifact import Json
 from pipeline.engines.child_setup import die_with, tell
 from pipeline.errors import PipelineError, ResourceError, ToolFailed
 from pipeline.parity.reference import loading_faults, logits_name
+from pipeline.parity.reference_repairs import repair_config, repair_model
 
 PER_LAYER_KEYS = ("layer_types", "mlp_layer_types", "no_rope_layers")
 """Lists of transformers' configs that have an item for each layer (5.24, `configuration_utils`)."""
@@ -93,6 +94,7 @@ def _load(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if isinstance(items, list) and job["layers"] < job["of_layers"]:
             setattr(config, key, items[: job["layers"]])
     config.num_hidden_layers = job["layers"]
+    repair_config(config, Path(job["source"]))
     model, info = AutoModelForCausalLM.from_pretrained(
         job["source"],
         config=config,
@@ -103,6 +105,7 @@ def _load(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         use_safetensors=True,
         local_files_only=True,
     )
+    repair_model(model)
     return model.eval(), info
 
 

@@ -1,6 +1,7 @@
 """`make bench`: print every ratio; `python -m tests.bench decoding building`: only these.
 
-Sizes by environment: `BENCH_GB` (conversion, default 2), `BENCH_LAYERS` (layers of the decoders).
+Sizes by environment: `BENCH_GB` (conversion, default 2), `BENCH_LAYERS` (layers of the decoders),
+`BENCH_ROUNDS` (of `making`, `decoding` and `building`).
 """
 
 from __future__ import annotations

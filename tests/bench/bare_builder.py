@@ -10,8 +10,8 @@ import json
 import sys
 from pathlib import Path
 
-from pipeline.engines.tensorrt_api import create_network, find_flavour, load_api
-from pipeline.engines.tensorrt_config import add_profiles
+from pipeline.engines.tensorrt.api import create_network, find_flavour, load_api
+from pipeline.engines.tensorrt.config import add_profiles
 from tests.bench.children import own_peak
 
 

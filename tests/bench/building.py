@@ -7,6 +7,7 @@ peaks are those of whole programs, ours of two processes together.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,14 +15,14 @@ from pathlib import Path
 
 from pipeline.artifact import place
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
-from pipeline.engines.tensorrt_api import find_flavour, why_no_flavour
+from pipeline.engines.tensorrt.api import find_flavour, why_no_flavour
 from tests.bench.children import Run, against, run
 from tests.bench.makers import converted
 from tests.bench.models import B1, M100, cut, title, write_llama
 from tests.bench.our_builder import SETTINGS, TARGETS
 
 DTYPE = "float16"
-ROUNDS = 3
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 JOB, GRAPH = "job.json", "decoder.onnx"
 
 
@@ -49,8 +50,8 @@ def measure(folder: Path) -> Iterator[str]:
 
 def _prepare(network: Path, checkpoint: TrtllmCheckpoint) -> None:
     """The graph, its weights and its job, as the build has them."""
-    from pipeline.engines.tensorrt_graph import expected_network
-    from pipeline.engines.tensorrt_job import build_job
+    from pipeline.engines.tensorrt.graph import expected_network
+    from pipeline.engines.tensorrt.job import build_job
     from pipeline.graph.decoder import write_decoder
 
     network.mkdir()

@@ -38,7 +38,7 @@ class Ours:
     """The decoder graph in our own session."""
 
     def __init__(self, source: Path, work: Path, max_length: int) -> None:
-        from pipeline.engines.cpu_session import Limits, open_session, session_options
+        from pipeline.engines.onnxruntime.cpu_session import Limits, open_session, session_options
         from pipeline.graph.decoder import write_decoder
 
         checkpoint = converted(source, work, DTYPE)

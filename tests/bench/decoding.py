@@ -7,6 +7,7 @@ them meet the same moments of the machine; the figures are ratios of the medians
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -23,7 +24,8 @@ from tests.bench.decoders import DTYPE
 from tests.bench.makers import THREADS
 from tests.bench.models import M100, M500, cut, title, write_llama
 
-PROMPT, ROUNDS, STEPS, SETTLING = 64, 8, 12, 2
+PROMPT, STEPS, SETTLING = 64, 12, 2
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "8"))
 MAX_LENGTH = PROMPT + ROUNDS * (STEPS + SETTLING) + 1
 BATCHES = (1, 8)
 

@@ -102,8 +102,8 @@ def _logits(model: Any, prompts: Sequence[Sequence[int]]) -> list[Logits]:
 
 def _session(folder: Path, source: Path, dtype: str, batch: int) -> Any:
     """Ours, as the backend opens it."""
-    from pipeline.engines.cuda_session import open_session
-    from pipeline.engines.onnxruntime_inference import Limits
+    from pipeline.engines.onnxruntime.cuda_session import open_session
+    from pipeline.engines.onnxruntime.inference import Limits
     from pipeline.graph.decoder import write_decoder
 
     work = folder / dtype
@@ -178,7 +178,7 @@ def _far(rows: Sequence[Logits], others: Sequence[Logits]) -> str:
 
 
 def _kernels(session: Any) -> Iterator[str]:
-    from pipeline.engines.tensorrt_generator import observe
+    from pipeline.engines.traced_generator import observe
 
     seen = observe(session.plain(), [5, 6, 7])
     if "context" not in seen:

@@ -32,7 +32,7 @@ def ours(source: Path, out: Path, dtype: str, opened: bool) -> None:
         checkpoint, graph, max_seq_len=MAX_SEQ_LEN, compute_dtype="float32", fixed_cache=False
     )
     if opened:
-        from pipeline.engines.cpu_session import Limits, open_session, session_options
+        from pipeline.engines.onnxruntime.cpu_session import Limits, open_session, session_options
 
         options = session_options()
         options.intra_op_num_threads = THREADS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from tests.bench.makers import THREADS
 from tests.bench.models import B1, cut, title, write_llama
 
 SOURCE_DTYPE = "float16"
-ROUNDS = 3
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint, open_trtllm_checkpoint
-from pipeline.engines.cpu_session import CpuSession, Limits, open_session, session_options
+from pipeline.engines.onnxruntime.cpu_session import (
+    CpuSession,
+    Limits,
+    open_session,
+    session_options,
+)
 from pipeline.families import Family
 from pipeline.graph.decoder import GraphOptions, decoder_model
 from pipeline.graph.positions import Form

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
-from pipeline.engines.cpu_session import CpuSession
 from pipeline.engines.generation import Sampling, generate
+from pipeline.engines.onnxruntime.cpu_session import CpuSession
 from pipeline.families import find_family
 from pipeline.weights.layout import plan_conversion
 from pipeline.weights.parallel import Parallelism

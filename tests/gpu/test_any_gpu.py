@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.engines.tensorrt_facts import RTX_TARGETS
+from pipeline.engines.tensorrt.facts import RTX_TARGETS
 from tests.command import RECIPES
 from tests.gpu.runs import run_recipe, tell
 

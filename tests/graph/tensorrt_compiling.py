@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.engines.tensorrt_api import create_network, find_flavour, load_api, set_targets
+from pipeline.engines.tensorrt.api import create_network, find_flavour, load_api, set_targets
 
 
 def compile_model(

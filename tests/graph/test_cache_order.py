@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint, open_trtllm_checkpoint
-from pipeline.engines.cpu_session import Limits, open_session
+from pipeline.engines.onnxruntime.cpu_session import Limits, open_session
 from pipeline.graph.decoder import GraphOptions, decoder_model
 from pipeline.graph.facts import GraphFacts
 from pipeline.progress import Silent

@@ -14,8 +14,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from pipeline.engines.tensorrt_api import create_network, find_flavour, load_api, set_targets
-from pipeline.engines.tensorrt_onnx import CONTRIB_DOMAIN, is_imported
+from pipeline.engines.tensorrt.api import create_network, find_flavour, load_api, set_targets
+from pipeline.engines.tensorrt.onnx import CONTRIB_DOMAIN, is_imported
 from tests.inspection.onnx_cases import CASES, LENGTHS, Case
 
 FUSED_KERNEL = re.compile(rb"_gem[mv]_mha_v\d")

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.checkpoint.huggingface import open_source_checkpoint
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint, open_trtllm_checkpoint
-from pipeline.engines.cpu_session import Limits, open_session, session_options
 from pipeline.engines.generation import Sampling, generate
+from pipeline.engines.onnxruntime.cpu_session import Limits, open_session, session_options
 from pipeline.families import find_family
 from pipeline.graph.decoder import GraphOptions, decoder_model
 from pipeline.progress import Silent

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.engines.cpu_session import Limits, open_session
 from pipeline.engines.generation import Sampling, generate
 from pipeline.engines.long_rotary import LongRotarySession, with_long_rotary
+from pipeline.engines.onnxruntime.cpu_session import Limits, open_session
 from pipeline.graph.decoder import GraphOptions, decoder_model
 from tests.parity.test_logits import convert, make_model
 

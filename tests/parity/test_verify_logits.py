@@ -90,6 +90,26 @@ def test_a_long_rope_beyond_the_trained_length(num_tokens: int, tmp_path: Path) 
     compare_logits(check, Silent())
 
 
+REPAIRED: dict[str, Callable[[dict[str, Any]], None]] = {
+    "dbrx": lambda config: config.pop("rope_parameters"),
+    "mpt": lambda config: config["attn_config"].update(alibi_bias_max=16),
+    "phimoe": lambda config: (
+        config.update(original_max_position_embeddings=16),
+        config["rope_parameters"].update(original_max_position_embeddings=16, long_mscale=1.4),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REPAIRED)
+def test_what_transformers_passes_over_is_put_right(name: str, tmp_path: Path) -> None:
+    """A base inside `attn_config`, slopes other than for 8, long factors of PhiMoE."""
+    source = copied(name, tmp_path)
+    document = json.loads((source / "config.json").read_bytes())
+    REPAIRED[name](document)
+    (source / "config.json").write_text(json.dumps(document))
+    compare_logits(make_check(source, tmp_path, dtype="float32"), Silent())
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_rounded_weights_are_beyond_the_narrow_thresholds_alone(dtype: str, tmp_path: Path) -> None:
     source = FIXTURES / "llama-biased"  # float32

@@ -19,7 +19,7 @@ from pipeline.progress import Silent
 from pipeline.recipe.schema import EngineSettings, Recipe, Source
 from pipeline.stages.build import STAGE
 from pipeline.store import Store
-from tests.engines.tensorrt_parts import checkpoint, limits
+from tests.engines.tensorrt_backend.tensorrt_parts import checkpoint, limits
 
 H100 = Gpu("NVIDIA H100", "sm90", 80 << 30, "580")
 H200 = Gpu("NVIDIA H200", "sm90", 141 << 30, "580")
