@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -36,7 +36,6 @@ from pipeline.weights.stream import DEFAULT_MEMORY_BYTES
 
 INTERPRETER_BYTES = 100 << 20
 """What converting takes at any model size, beside what `max_memory_bytes` allows."""
-
 
 SMOKE_MEMORY_BYTES = 700 << 20
 """The tokenizer's and the runtime's own, beside the weights."""
@@ -120,20 +119,7 @@ def resolve(
     window = None if engine.applies_windows else conversion.translation.window
     recipe = fit_limits(recipe, conversion.config, window, longest)
     reason = engine.why_not_runnable(recipe.engine, hardware, num_ranks=parallelism.world_size)
-    problems = [
-        *unavailable,
-        *engine.problems(conversion.config, recipe.engine, hardware),
-        *(() if engine.applies_windows else length_problems(window, longest, recipe)),
-        *tokenizer_problems(source),
-        *logits_problems(
-            recipe.verify,
-            checkpoint.config,
-            conversion.config,
-            has_tokenizer=has_tokenizer(source),
-        ),
-        *smoke_problems(recipe, reason),
-        *reference_problems(conversion.config, recipe.engine, recipe.smoke.compare, reason),
-    ]
+    problems = [*unavailable, *_problems(recipe, source, conversion, engine, hardware, reason)]
     return Plan(
         recipe=recipe,
         source=source,
@@ -152,6 +138,26 @@ def resolve(
         cache_dir=cache_dir,
         problems=tuple(problems),
     )
+
+
+def _problems(
+    recipe: Recipe,
+    source: HubSource | LocalSource,
+    conversion: ConversionPlan,
+    engine: Engine,
+    hardware: Hardware,
+    reason: str | None,
+) -> Iterator[Problem]:
+    """What would fail after the conversion; `reason`: why the engine cannot be executed here."""
+    config, translation = conversion.config, conversion.translation
+    yield from engine.problems(config, recipe.engine, hardware)
+    if not engine.applies_windows:
+        yield from length_problems(translation.window, translation.longest_tokens, recipe)
+    yield from tokenizer_problems(source)
+    has_text, source_config = has_tokenizer(source), source.checkpoint().config
+    yield from logits_problems(recipe.verify, source_config, config, has_tokenizer=has_text)
+    yield from smoke_problems(recipe, reason)
+    yield from reference_problems(config, recipe.engine, recipe.smoke.compare, reason)
 
 
 def _parallelism(checkpoint: Checkpoint) -> Parallelism:

@@ -10,7 +10,6 @@ import onnx
 
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
 from pipeline.errors import VerificationError
-from pipeline.graph.attention import Cache, CacheOrder, Dialect, Parts
 from pipeline.graph.builder import Dims, GraphBuilder
 from pipeline.graph.config import read_decoder
 from pipeline.graph.description import Attention, Decoder
@@ -18,6 +17,7 @@ from pipeline.graph.facts import GraphFacts, graph_facts
 from pipeline.graph.layer import decoder_layer
 from pipeline.graph.linear import linear
 from pipeline.graph.norm import norm
+from pipeline.graph.parts import Cache, CacheOrder, Dialect, Parts
 from pipeline.graph.positions import Form, Positions
 from pipeline.graph.softcap import soft_capped
 from pipeline.graph.weights import HEAD_BIAS, JoinedWeights, check_inventory

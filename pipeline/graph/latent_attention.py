@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.graph.attention import Cache, Parts, attend, output, rotate, split_heads, updated
+from pipeline.graph.attention import attend, output, updated
 from pipeline.graph.builder import GraphBuilder
 from pipeline.graph.description import LatentAttention
+from pipeline.graph.heads import rotate, split_heads
 from pipeline.graph.linear import linear
 from pipeline.graph.norm import normed
+from pipeline.graph.parts import Cache, Parts
 from pipeline.graph.weights import Joined
 
 

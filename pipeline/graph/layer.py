@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.graph.attention import Cache, Parts, self_attention
+from pipeline.graph.attention import self_attention
 from pipeline.graph.description import (
     Attention,
     Decoder,
@@ -17,6 +17,7 @@ from pipeline.graph.linear import linear
 from pipeline.graph.mixture import expert_layer
 from pipeline.graph.mlp import dense_mlp
 from pipeline.graph.norm import norm
+from pipeline.graph.parts import Cache, Parts
 
 
 def decoder_layer(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.graph.attention import Parts
 from pipeline.graph.description import Experts, Mlp
 from pipeline.graph.experts import ExpertWeights, SharedWeights, mixture, shared_expert
+from pipeline.graph.parts import Parts
 
 
 def expert_layer(parts: Parts, experts: Experts, layer: int, hidden: str) -> str:

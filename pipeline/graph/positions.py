@@ -7,29 +7,17 @@ that masks are made from `write_indices`, never from them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from pipeline.graph.alibi import alibi_slopes, rounded_biases
 from pipeline.graph.builder import GraphBuilder, numpy_dtype
 from pipeline.graph.description import Alibi, Attention, BlockSparse, LatentAttention
 from pipeline.graph.rotary import rotary_tables
 from pipeline.graph.rotary_description import Rotary
+from pipeline.graph.visibility import AlibiSize, Visible, biased, block_sparse, near
 
 Form = Literal["mask", "lengths"]
-
-
-@dataclass(frozen=True, slots=True)
-class Visible:
-    """What an attention is told of who sees what: an explicit mask, or causality and lengths.
-
-    `mask`: bool or float `[b or 1, heads or 1, s, t]`; None: `lengths`, int64 `[b]`, filled slots.
-    """
-
-    mask: str | None
-    lengths: str | None = None
 
 
 class Positions:
@@ -78,12 +66,8 @@ class Positions:
             window = None
         if sparse is not None and sparse.num_local_blocks * sparse.block_size >= self._max_seq_len:
             sparse = None
-        if (
-            self._form == "lengths"
-            and window is None
-            and sparse is None
-            and attention.alibi is None
-        ):
+        plain = window is None and sparse is None and attention.alibi is None
+        if self._form == "lengths" and plain:
             return Visible(None, self._lengths())
         heads = attention.num_attention_heads
         key = (window, sparse, attention.alibi, heads if sparse or attention.alibi else None)
@@ -97,17 +81,19 @@ class Positions:
     def _mask(
         self, window: int | None, sparse: BlockSparse | None, alibi: Alibi | None, heads: int
     ) -> str:
-        g, number = self._g, len(self._seen)
+        g, number, slots = self._g, len(self._seen), self.slot_ids
         seen = self._causal()
         if window is not None:
-            near = g.node(
-                "Greater", [self.slot_ids(), self._since(window)], f"window.{number}.near"
-            )
-            seen = g.node("And", [seen, near], f"window.{number}")
+            close = near(g, slots(), self._queries(), window, f"window.{number}.near")
+            seen = g.node("And", [seen, close], f"window.{number}")
         if sparse is not None:
-            wanted = self._block_sparse(sparse, heads, f"block_sparse.{number}")
-            seen = g.node("And", [seen, wanted], f"block_sparse.{number}")
-        return seen if alibi is None else self._biased(alibi, heads, seen, f"alibi.{number}")
+            name = f"block_sparse.{number}"
+            wanted = block_sparse(g, slots(), self._queries(), sparse, heads, f"{name}.seen")
+            seen = g.node("And", [seen, wanted], name)
+        if alibi is None:
+            return seen
+        size = AlibiSize(heads, self._max_seq_len)
+        return biased(g, slots(), self._queries(), alibi, size, seen, f"alibi.{number}")
 
     def _causal(self) -> str:
         """Bool `[b, 1, s, t]`: the input, or what it would be."""
@@ -156,60 +142,3 @@ class Positions:
         flat = g.node("Add", [first, steps], f"{name}.flat")  # [b, s]
         axes = g.constant(f"{name}.axes", [1, 3])
         return g.node("Unsqueeze", [flat, axes], name)
-
-    def _since(self, window: int) -> str:
-        """int64 `[b, 1, s, 1]`: the last slot that lies before a token's window."""
-        g, name = self._g, f"window.{window}.before"
-
-        def make(made: str) -> str:
-            size = g.constant(f"{made}.size", np.array(window, np.int64))
-            return g.node("Sub", [self._queries(), size], made)
-
-        return g.shared(name, make)
-
-    def _biased(self, alibi: Alibi, heads: int, seen: str, name: str) -> str:
-        """Float `[b, heads, s, t]`: the bias where a token sees, the lowest number elsewhere."""
-        g = self._g
-        made = self._by_position if alibi.in_bfloat16 else self._by_distance
-        bias = made(alibi, heads, f"{name}.bias")
-        lowest = g.shared("lowest", lambda n: g.number(g.lowest, n))
-        return g.node("Where", [seen, bias, lowest], name)
-
-    def _by_distance(self, alibi: Alibi, heads: int, name: str) -> str:
-        """Float `[b, heads, s, t]`: a slope times how far back a key lies."""
-        g = self._g
-        distance = g.node("Sub", [self.slot_ids(), self._queries()], f"{name}.distance")  # <= 0
-        far = g.node("Cast", [distance], f"{name}.far", to=g.compute_type)
-        slopes = np.array(alibi_slopes(alibi, heads)).reshape(1, heads, 1, 1)
-        return g.node("Mul", [far, self._floats(slopes, f"{name}.slopes")], name)
-
-    def _by_position(self, alibi: Alibi, heads: int, name: str) -> str:
-        """Float `[1, heads, 1, t]`: looked up by the slot of a key."""
-        biases = rounded_biases(alibi, heads, self._max_seq_len)
-        table = self._floats(biases.reshape(1, heads, 1, -1), f"{name}.table")
-        return self._g.node("Gather", [table, self.slot_ids()], name, axis=3)
-
-    def _floats(self, values: np.ndarray[Any, Any], name: str) -> str:
-        return self._g.constant(name, values.astype(numpy_dtype(self._g.compute_dtype)))
-
-    def _block_sparse(self, sparse: BlockSparse, heads: int, name: str) -> str:
-        """Bool `[b, heads, s, t]`: which blocks of keys a block of queries sees, causality apart.
-
-        Source: the published code of Phi-3-small (`triton_flash_blocksparse_attn.py`).
-        """
-        g = self._g
-        size = g.constant(f"{name}.size", np.array(sparse.block_size, np.int64))
-        rows = g.node("Div", [self._queries(), size], f"{name}.rows")  # [b, 1, s, 1]
-        columns = g.node("Div", [self.slot_ids(), size], f"{name}.columns")  # [t]
-        between = g.node("Sub", [rows, columns], f"{name}.between")  # [b, 1, s, t]
-        count = g.constant(f"{name}.local", np.array(sparse.num_local_blocks, np.int64))
-        near = g.node("Less", [between, count], f"{name}.near")
-        step = 0 if sparse.homogeneous else max(1, sparse.vertical_stride // heads)
-        shift = step * np.arange(heads)
-        shifts = (shift + 1).astype(np.int64).reshape(1, heads, 1, 1)
-        moved = g.node("Add", [columns, g.constant(f"{name}.shifts", shifts)], f"{name}.moved")
-        stride = g.constant(f"{name}.stride", np.array(sparse.vertical_stride, np.int64))
-        left = g.node("Mod", [moved, stride], f"{name}.left")  # [1, heads, 1, t]
-        zero = g.shared("int.zero", lambda n: g.constant(n, np.array(0, np.int64)))
-        vertical = g.node("Equal", [left, zero], f"{name}.vertical")
-        return g.node("Or", [near, vertical], f"{name}.seen")

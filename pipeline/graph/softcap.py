@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pipeline.graph.builder import GraphBuilder
 from pipeline.graph.description import Attention, LatentAttention
-from pipeline.graph.positions import Visible
+from pipeline.graph.visibility import Visible
 
 
 def capped_attention(

@@ -77,6 +77,7 @@ def translate(
         if not isinstance(rule, Copy):
             work_out(rule, draft)
     _refuse_unknown(rules, draft, architecture)
+    _refuse_absurd(draft)
     if draft.faults:
         raise _error(draft)
     left_out = {
@@ -97,6 +98,7 @@ def translate(
 
 
 _FIRST_KEYS = ("architecture", "dtype")
+_AT_MOST = {"layers": 1000, "experts": 4096}
 _LAST_KEYS = ("mapping", "quantization", "use_parallel_embedding", "embedding_sharding_dim")
 
 
@@ -118,6 +120,14 @@ def _refuse_unknown(rules: Sequence[ConfigRule], draft: Draft, architecture: str
             "a key that nobody knows may change the mathematics; where it changes nothing, "
             "add it to the inert keys of the family"
         )
+
+
+def _refuse_absurd(draft: Draft) -> None:
+    """Refuse numbers of parts that no model has: every part is looked for by its name."""
+    experts = (draft.facts.get("moe") or {}).get("num_experts")
+    for name, value in (("layers", draft.facts.get("num_hidden_layers")), ("experts", experts)):
+        if isinstance(value, int) and value > _AT_MOST[name]:
+            draft.faults.append(f"{value} {name}, expected at most {_AT_MOST[name]}")
 
 
 def _named(rule: ConfigRule) -> tuple[str, ...]:

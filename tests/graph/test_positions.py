@@ -11,9 +11,10 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.graph.alibi import alibi_slopes
 from pipeline.graph.builder import GraphBuilder
 from pipeline.graph.description import Alibi, Attention, BlockSparse
-from pipeline.graph.positions import Positions, alibi_slopes
+from pipeline.graph.positions import Positions
 
 HEADS, STARTS, STEPS, SLOTS = 6, np.array([0, 3, 9]), 5, 17
 

@@ -116,6 +116,7 @@ def test_mistral_without_key_value_heads_is_refused() -> None:
     [
         ({"vocab_size": 0}, "`vocab_size` is `0`, expected an integer of 1 or more"),
         ({"vocab_size": True}, "expected an integer"),
+        ({"num_hidden_layers": 1 << 70}, "layers, expected at most 1000"),
         ({"vocab_size": "113"}, "expected an integer"),
         ({"vocab_size": 113.0}, "expected an integer"),
         ({"rms_norm_eps": -1e-5}, "expected a number above 0"),
