@@ -27,7 +27,7 @@ def open_reference(checkpoint_dir: Path, settings: EngineSettings) -> SessionGen
     from pipeline.engines.onnxruntime.cpu_session import Limits, open_session
     from pipeline.graph.decoder import GraphOptions, decoder_model
 
-    options = GraphOptions(settings.max_seq_len, "float32", fixed_cache=False)
+    options = GraphOptions(settings.max_seq_len, "float32", fixed_cache=False, flat_linear=True)
     checkpoint = open_trtllm_checkpoint(checkpoint_dir)
     model, _ = decoder_model(checkpoint, options)
     limits = Limits(settings.max_batch_size, settings.max_seq_len)

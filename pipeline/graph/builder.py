@@ -42,8 +42,9 @@ def numpy_dtype(dtype: str) -> np.dtype[Any]:
 class GraphBuilder:
     """Collects nodes, initializers, inputs and outputs; floats are computed in `compute_dtype`."""
 
-    def __init__(self, compute_dtype: str) -> None:
+    def __init__(self, compute_dtype: str, *, flat_linear: bool = False) -> None:
         self.compute_dtype = compute_dtype
+        self.flat_linear = flat_linear  # see `linear.py`
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []

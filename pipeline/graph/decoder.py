@@ -35,7 +35,8 @@ class GraphOptions:
     `fixed_cache`: the caches have `max_seq_len` slots, as TensorRT's engines need; otherwise their
     number is dynamic (at most `max_seq_len`), so that short texts do not pay for long ones.
     `dialect`: for whom soft-capping, experts and values of another width than keys are written.
-    `cache_order`: see `CacheOrder`; latent attention keeps its caches by heads.
+    `cache_order`: see `CacheOrder`; latent attention keeps its caches by heads. `flat_linear`:
+    linear layers are `Gemm`s, which ONNX Runtime's CPU provider loads in half the memory.
     """
 
     max_seq_len: int
@@ -45,6 +46,7 @@ class GraphOptions:
     fixed_cache: bool = True
     dialect: Dialect = "onnxruntime"
     cache_order: CacheOrder = "heads"
+    flat_linear: bool = False
 
 
 def write_decoder(
@@ -58,13 +60,14 @@ def write_decoder(
     fixed_cache: bool = True,
     dialect: Dialect = "onnxruntime",
     cache_order: CacheOrder = "heads",
+    flat_linear: bool = False,
 ) -> GraphFacts:
     """Write `decoder_model` to a file: the same bytes for the same arguments.
 
     The caller places the rank files beside `out_path` (`GraphFacts.weight_files`).
     """
     options = GraphOptions(
-        max_seq_len, compute_dtype, logits, form, fixed_cache, dialect, cache_order
+        max_seq_len, compute_dtype, logits, form, fixed_cache, dialect, cache_order, flat_linear
     )
     model, facts = decoder_model(checkpoint, options)
     out_path.write_bytes(model.SerializeToString(deterministic=True))
@@ -93,7 +96,7 @@ def decoder_model(
     decoder = read_decoder(checkpoint.config)
     check_inventory(checkpoint)
     weights = JoinedWeights(checkpoint)
-    g = GraphBuilder(options.compute_dtype)
+    g = GraphBuilder(options.compute_dtype, flat_linear=options.flat_linear)
     _decoder(g, decoder, weights, options)
     left = weights.unused(lambda name: name.endswith(_REPEATED))
     if left:
@@ -192,7 +195,8 @@ def _head(parts: Parts, decoder: Decoder, hidden: str, last_index: str | None) -
     if decoder.final_norm is not None:
         hidden = norm(g, weights, decoder.norm, decoder.final_norm, None, hidden)
     bias = weights.head_bias() if weights.has(HEAD_BIAS) else None
-    computed = linear(g, hidden, weights.head(), bias, "lm_head")
+    is_flat = last_index is not None
+    computed = linear(g, hidden, weights.head(), bias, "lm_head", is_flat=is_flat)
     computed = g.scaled(computed, decoder.logits_multiplier, "lm_head.scaled")
     if decoder.logits_softcap is not None:
         computed = soft_capped(g, computed, decoder.logits_softcap, "lm_head.capped")

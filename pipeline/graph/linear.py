@@ -6,12 +6,47 @@ from pipeline.graph.builder import GraphBuilder
 from pipeline.graph.weights import Joined
 
 
-def linear(g: GraphBuilder, x: str, weight: Joined, bias: Joined | None, name: str) -> str:
-    """`x @ weight.T + bias`: x `[..., in_features]` -> `[..., out_features]`.
+def linear(
+    g: GraphBuilder,
+    x: str,
+    weight: Joined,
+    bias: Joined | None,
+    name: str,
+    *,
+    is_flat: bool = False,
+) -> str:
+    """`x @ weight.T + bias`: x `[b, s, in_features]` -> `[b, s, out_features]`.
 
-    The transpose is of a constant: ONNX Runtime folds it at loading, TensorRT at building.
+    `is_flat`: x is `[tokens, in_features]`. The transpose is of a constant: TensorRT folds it at
+    building, ONNX Runtime at loading.
     """
+    if g.flat_linear:
+        return _gemm(g, x, weight, bias, name, is_flat)
     turned = g.node("Transpose", [g.weight(weight)], f"{name}.weight_t", perm=[1, 0])
     if bias is None:
         return g.node("MatMul", [x, turned], name)
     return g.node("Add", [g.node("MatMul", [x, turned], f"{name}.matmul"), g.weight(bias)], name)
+
+
+def _gemm(
+    g: GraphBuilder, x: str, weight: Joined, bias: Joined | None, name: str, is_flat: bool
+) -> str:
+    """The same by `Gemm`, which takes the weight as it lies, on `[tokens, in_features]` alone.
+
+    ONNX Runtime's CPU provider packs it from there: no transposed copy is made at loading.
+    """
+    inputs = [g.weight(weight), *([g.weight(bias)] if bias is not None else [])]
+    if is_flat:
+        return g.node("Gemm", [x, *inputs], name, transB=1)
+    outer, inner = weight.shape
+    width = g.shared(f"shape.flat.{inner}", lambda n: g.constant(n, [-1, inner]))
+    flat = g.node("Reshape", [x, width], f"{name}.tokens")
+    made = g.node("Gemm", [flat, *inputs], f"{name}.gemm", transB=1)
+    return g.node("Reshape", [made, _by_sequence(g, outer)], name)
+
+
+def _by_sequence(g: GraphBuilder, width: int) -> str:
+    """The shape `[b, s, width]`, worked out once for all layers of a width."""
+    leading = g.shared("shape.step", lambda n: g.node("Shape", ["input_ids"], n))
+    last = g.shared(f"shape.last.{width}", lambda n: g.constant(n, [width]))
+    return g.shared(f"shape.step.{width}", lambda n: g.node("Concat", [leading, last], n, axis=0))

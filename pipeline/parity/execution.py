@@ -42,7 +42,7 @@ def graph_logits(checkpoint: TrtllmCheckpoint, sequences: Tokens) -> GraphLogits
     rank files are not what config.json says, ResourceError where memory is short.
     """
     longest = max(len(tokens) for tokens in sequences)
-    options = GraphOptions(longest, "float32", logits="all", fixed_cache=False)
+    options = GraphOptions(longest, "float32", logits="all", fixed_cache=False, flat_linear=True)
     model, _ = decoder_model(checkpoint, options)
     limits = Limits(len(sequences), longest)
     session = open_session(model.SerializeToString(), checkpoint.path, limits)

@@ -44,7 +44,12 @@ class Ours:
         checkpoint = converted(source, work, DTYPE)
         graph = work / "decoder.onnx"
         write_decoder(
-            checkpoint, graph, max_seq_len=max_length, compute_dtype=DTYPE, fixed_cache=False
+            checkpoint,
+            graph,
+            max_seq_len=max_length,
+            compute_dtype=DTYPE,
+            fixed_cache=False,
+            flat_linear=True,
         )
         options = session_options()
         options.intra_op_num_threads = THREADS

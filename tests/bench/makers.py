@@ -29,7 +29,12 @@ def ours(source: Path, out: Path, dtype: str, opened: bool) -> None:
     checkpoint = converted(source, out, dtype)
     graph = out / "decoder.onnx"
     write_decoder(
-        checkpoint, graph, max_seq_len=MAX_SEQ_LEN, compute_dtype="float32", fixed_cache=False
+        checkpoint,
+        graph,
+        max_seq_len=MAX_SEQ_LEN,
+        compute_dtype="float32",
+        fixed_cache=False,
+        flat_linear=True,
     )
     if opened:
         from pipeline.engines.onnxruntime.cpu_session import Limits, open_session, session_options

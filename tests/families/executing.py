@@ -31,7 +31,10 @@ def converted(
 def session(checkpoint: TrtllmCheckpoint, positions: int, form: Form = "mask") -> CpuSession:
     """The decoder graph of a checkpoint, loaded, on one thread: the fixtures are tiny."""
     graph, _ = decoder_model(
-        checkpoint, GraphOptions(positions, "float32", form=form, fixed_cache=False)
+        checkpoint,
+        GraphOptions(
+            positions, "float32", form=form, fixed_cache=False, flat_linear=form == "mask"
+        ),
     )
     options = session_options()
     options.intra_op_num_threads = 1

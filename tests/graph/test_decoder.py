@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,20 @@ def test_half_weights_are_computed_in_float32(tmp_path: Path, dtype: str) -> Non
     weights = random_weights(shape)
     path = write(tmp_path, shape, weights, tp_size=2)
     assert relative_error(prefill(path, shape), reference_logits(shape, weights, TOKENS)) < 1e-5
+
+
+@pytest.mark.parametrize("logits", ["all", "last"])
+def test_flat_linear_layers_compute_the_same(tmp_path: Path, logits: str) -> None:
+    shape = replace(Shape(), attn_bias=True, mlp_bias=True)
+    weights = random_weights(shape)
+    path = write(tmp_path, shape, weights, tp_size=2, logits=logits, flat_linear=True)
+    counts = Counter(node.op_type for node in onnx.load(path, load_external_data=False).graph.node)
+    assert counts["Gemm"] == 7 * shape.num_layers + 1
+    assert counts["MatMul"] == 0
+    last = np.array([len(TOKENS) - 1])
+    found = Graph(path, shape).run(np.array([TOKENS]), np.array([0]), last)[0]
+    expected = reference_logits(shape, weights, TOKENS)
+    assert relative_error(found, expected if logits == "all" else expected[-1]) < 1e-5
 
 
 @pytest.mark.parametrize("form", ["mask", "lengths"])

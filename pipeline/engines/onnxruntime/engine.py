@@ -116,6 +116,7 @@ class OnnxRuntimeEngine:
             form="mask" if settings.device == "cpu" else "lengths",
             fixed_cache=settings.device != "cpu",
             cache_order="heads" if settings.device == "cpu" else "tokens",
+            flat_linear=settings.device == "cpu",
         )
         progress.advance(1)
         for name in facts.weight_files:
