@@ -6,6 +6,7 @@ either nothing or all of it. Its identity is the key of the stage that made it.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.errors import UsageError, VerificationError
+from pipeline.errors import MachineError, ResourceError, UsageError, VerificationError
 
 MANIFEST_NAME = "artifact.json"
 FORMAT = 1
@@ -195,14 +196,26 @@ def export(artifact: Artifact, out_dir: Path) -> None:
     """Place an artifact in a folder of the user's, whole or not at all.
 
     An earlier export in the same place is replaced. Raises UsageError where the folder holds
-    something else.
+    something else, MachineError or ResourceError where it cannot be written.
     """
-    if out_dir.exists() and any(out_dir.iterdir()) and not (out_dir / MANIFEST_NAME).is_file():
-        raise UsageError(
-            f"`{out_dir}` holds files that are not an earlier artifact",
-            hint="name a new or empty folder by `--out`",
-        )
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if out_dir.exists() and any(out_dir.iterdir()) and not (out_dir / MANIFEST_NAME).is_file():
+            raise UsageError(
+                f"`{out_dir}` holds files that are not an earlier artifact",
+                hint="name a new or empty folder by `--out`",
+            )
+        out_dir.parent.mkdir(parents=True, exist_ok=True)
+        _replace(artifact, out_dir)
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise (ResourceError if full else MachineError)(
+            f"`{out_dir}` cannot be written: {error.strerror}",
+            hint="the artifact is whole in the store; name another folder by `--out`",
+        ) from None
+
+
+def _replace(artifact: Artifact, out_dir: Path) -> None:
+    """Place the artifact beside `out_dir`, then rename; nothing is left beside it."""
     fresh = out_dir.with_name(f".{out_dir.name}-{uuid.uuid4().hex[:8]}")
     stale = fresh.with_name(fresh.name + "-old")
     try:

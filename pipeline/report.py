@@ -111,7 +111,9 @@ def proof_fields(proof: Json) -> dict[str, str]:
     """An attention proof for people: requested, built and observed, each by itself."""
     asked, built, observed = proof["requested"], proof["built"], proof["observed"]
     kernels = "fused" if asked["context_fmha"] else "not fused"
-    sites = f"{built['attention_layers']} of {built['attention_sites']} attention sites"
+    sites = f"{built['attention_sites']} attention sites"
+    if built["status"] == "fused":
+        sites = f"{built['attention_layers']} of {sites}"
     why = observed.get("reason") or observed.get("evidence")
     return {
         "requested": kernels + (", or fail" if asked["require_fused"] else ""),

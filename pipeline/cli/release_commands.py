@@ -46,9 +46,12 @@ def inspect(
 
         document = inspect_path(path)
         if strict and "num_findings" not in document:
+            kind = document["kind"]
             raise UsageError(
-                f"`--strict` is for ONNX files, but `{path}` is a {document['kind']}",
-                hint="`trtllm-pack verify` checks releases",
+                f"`--strict` is for ONNX files, but `{path}` is "
+                f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}",
+                hint="name an ONNX file, such as the `decoder.onnx` of an engine; "
+                "`trtllm-pack verify` checks releases",
             )
         console.result(document, inspection_text(document))
         if strict and document["num_findings"]:

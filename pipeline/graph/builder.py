@@ -112,6 +112,10 @@ class GraphBuilder:
         """A vector of ones in the compute dtype."""
         return self.constant(name, np.ones(size, dtype=numpy_dtype(self.compute_dtype)))
 
+    def diagonal(self, name: str, rows: int, columns: int) -> str:
+        """A matrix with ones on its diagonal, zeros elsewhere, in the compute dtype."""
+        return self.constant(name, np.eye(rows, columns, dtype=numpy_dtype(self.compute_dtype)))
+
     def shared(self, name: str, make: Callable[[str], str]) -> str:
         """The value of that name, made by its first user."""
         return name if name in self._names else make(name)

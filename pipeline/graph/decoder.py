@@ -17,7 +17,7 @@ from pipeline.graph.facts import GraphFacts, graph_facts
 from pipeline.graph.layer import decoder_layer
 from pipeline.graph.linear import linear
 from pipeline.graph.norm import norm
-from pipeline.graph.parts import Cache, CacheOrder, Dialect, Parts
+from pipeline.graph.parts import Cache, CacheOrder, Dialect, Parts, cached_value_size
 from pipeline.graph.positions import Form, Positions
 from pipeline.graph.softcap import soft_capped
 from pipeline.graph.weights import HEAD_BIAS, JoinedWeights, check_inventory
@@ -113,8 +113,9 @@ def _decoder(
     first = next((f"past_key.{layer}" for layer in decoder.attentions), None)
     at = Positions(g, options.form, options.max_seq_len, slots, first)
     last_index = g.input("last_index", "int64", ["batch"]) if options.logits == "last" else None
-    pasts = _pasts(g, decoder, slots, options.cache_order)
     parts = Parts(g, weights, at, options.dialect, decoder.hidden_size, options.cache_order)
+    dims = {layer: _cache_dims(parts, decoder, layer, slots) for layer in decoder.attentions}
+    pasts = {layer: _past(g, layer, *dims[layer]) for layer in dims}
     hidden = _embedding(parts, decoder, input_ids)
     presents = {}
     for layer in range(len(decoder.layers)):
@@ -122,47 +123,26 @@ def _decoder(
         if present is not None:
             presents[layer] = present
     _head(parts, decoder, hidden, last_index)
-    _give_out(g, decoder, presents, slots, options.cache_order)
-
-
-def _pasts(
-    g: GraphBuilder, decoder: Decoder, slots: int | str, order: CacheOrder
-) -> dict[int, Cache]:
-    """Declare the cache inputs of every layer with attention."""
-    found = {}
-    for layer in decoder.attentions:
-        key, value = _cache_dims(decoder, layer, slots, order)
-        past = g.input(f"past_key.{layer}", g.compute_dtype, key)
-        found[layer] = Cache(past, g.input(f"past_value.{layer}", g.compute_dtype, value))
-    return found
-
-
-def _give_out(
-    g: GraphBuilder,
-    decoder: Decoder,
-    presents: dict[int, Cache],
-    slots: int | str,
-    order: CacheOrder,
-) -> None:
-    """Declare the updated caches as outputs."""
     for layer, present in presents.items():
-        key, value = _cache_dims(decoder, layer, slots, order)
-        g.output(present.key, g.compute_dtype, key)
-        g.output(present.value, g.compute_dtype, value)
+        for name, shape in zip((present.key, present.value), dims[layer], strict=True):
+            g.output(name, g.compute_dtype, shape)
 
 
-def _cache_dims(
-    decoder: Decoder, layer: int, slots: int | str, order: CacheOrder
-) -> tuple[Dims, Dims]:
+def _past(g: GraphBuilder, layer: int, key: Dims, value: Dims) -> Cache:
+    """Declare the cache inputs of a layer with attention."""
+    past = g.input(f"past_key.{layer}", g.compute_dtype, key)
+    return Cache(past, g.input(f"past_value.{layer}", g.compute_dtype, value))
+
+
+def _cache_dims(parts: Parts, decoder: Decoder, layer: int, slots: int | str) -> tuple[Dims, Dims]:
+    """Of keys and of values: see `CacheOrder` and `cached_value_size`."""
     attention = decoder.attentions[layer]
     heads = attention.num_key_value_heads
-    if order == "tokens" and isinstance(attention, Attention):
+    if parts.order == "tokens" and isinstance(attention, Attention):
         width = heads * attention.head_size
         return ["batch", slots, width], ["batch", slots, width]
-    return (
-        ["batch", heads, slots, attention.key_size],
-        ["batch", heads, slots, attention.value_size],
-    )
+    value_size = cached_value_size(attention, parts.dialect)
+    return ["batch", heads, slots, attention.key_size], ["batch", heads, slots, value_size]
 
 
 def _embedding(parts: Parts, decoder: Decoder, input_ids: str) -> str:

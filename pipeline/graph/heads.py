@@ -27,12 +27,9 @@ def heads_of(
     x = split_heads(g, x, heads, attention.head_size, f"{name}.by_token")  # [b, s, heads, d]
     if part == "v":
         return g.node("Transpose", [x], name, perm=[0, 2, 1, 3])
-    if kind is not None and not attention.norm_after_rotary:
+    if kind is not None:
         x = head_norm(g, parts.weights, kind, part, layer, x, heads)
-    x = rotate(parts, attention, g.node("Transpose", [x], name, perm=[0, 2, 1, 3]))
-    if kind is not None and attention.norm_after_rotary:
-        x = head_norm(g, parts.weights, kind, part, layer, x, heads)
-    return x
+    return rotate(parts, attention, g.node("Transpose", [x], name, perm=[0, 2, 1, 3]))
 
 
 def _by_token(
@@ -46,22 +43,12 @@ def _by_token(
     """Norm and positions of `[b, s, heads * head_size]`, which keeps its dims."""
     if part == "v":
         return x
-    if attention.head_norm is None:
-        return rotate(parts, attention, x, heads)
-    if attention.norm_after_rotary:
-        return _normed(parts, attention, layer, part, rotate(parts, attention, x, heads), heads)
-    return rotate(parts, attention, _normed(parts, attention, layer, part, x, heads), heads)
-
-
-def _normed(
-    parts: Parts, attention: Attention, layer: int, part: Literal["q", "k"], x: str, heads: int
-) -> str:
-    """The norm of every head of `[b, s, heads * head_size]`."""
     g, name, kind = parts.g, f"layers.{layer}.attention.{part}", attention.head_norm
-    assert kind is not None
-    split = split_heads(g, x, heads, attention.head_size, f"{name}.by_head")
-    split = head_norm(g, parts.weights, kind, part, layer, split, heads)
-    return joined_heads(g, split, heads * attention.head_size, f"{name}.normed.joined")
+    if kind is not None:
+        split = split_heads(g, x, heads, attention.head_size, f"{name}.by_head")
+        split = head_norm(g, parts.weights, kind, part, layer, split, heads)
+        x = joined_heads(g, split, heads * attention.head_size, f"{name}.normed.joined")
+    return rotate(parts, attention, x, heads)
 
 
 def joined_heads(g: GraphBuilder, x: str, width: int, name: str) -> str:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.graph.attention import attend, output, updated
-from pipeline.graph.builder import GraphBuilder
 from pipeline.graph.description import LatentAttention
 from pipeline.graph.heads import rotate, split_heads
 from pipeline.graph.linear import linear
 from pipeline.graph.norm import normed
-from pipeline.graph.parts import Cache, Parts
+from pipeline.graph.parts import Cache, Parts, cached_value_size
 from pipeline.graph.weights import Joined
 
 
@@ -26,11 +25,12 @@ def latent_attention(
     parts = replace(parts, order="heads")  # keys and values are put together by heads
     q = _queries(parts, attention, layer, hidden)  # [b, heads, s, key_size]
     k, v = _keys_and_values(parts, attention, layer, hidden)
+    name = f"layers.{layer}.attention"
+    wide = cached_value_size(attention, parts.dialect)
+    v = _as_wide(parts, v, attention.value_size, wide, f"{name}.v.wide")
     present = updated(parts, past, k, v, layer)
-    name = f"layers.{layer}.attention.attend"
-    context = attend(parts, attention, q, _even(parts, attention, present, name), name)
-    if _is_padded(parts, attention):
-        context = _cut(parts, context, attention.value_size, f"{name}.cut")
+    context = attend(parts, attention, q, present, f"{name}.attend")
+    context = _as_wide(parts, context, wide, attention.value_size, f"{name}.attend.cut")
     return output(parts, attention, layer, context), present
 
 
@@ -88,27 +88,14 @@ def _by_head(parts: Parts, flat: str, heads: int, size: int, name: str) -> str:
     return parts.g.node("Transpose", [by_token], f"{name}.by_head", perm=[0, 2, 1, 3])
 
 
-def _is_padded(parts: Parts, attention: LatentAttention) -> bool:
-    """TensorRT wants keys and values of one width."""
-    return parts.dialect == "tensorrt" and attention.value_size < attention.key_size
+def _as_wide(parts: Parts, x: str, size: int, wanted: int, name: str) -> str:
+    """`[..., size]` -> `[..., wanted]`: zeros at the end, or the end cut off.
 
-
-def _even(parts: Parts, attention: LatentAttention, cache: Cache, name: str) -> Cache:
-    """The cache, with values as wide as keys where they must be: zeros behind them."""
-    if not _is_padded(parts, attention):
-        return cache
-    g, missing = parts.g, attention.key_size - attention.value_size
-    widths = g.shared(f"pads.{missing}", lambda n: g.constant(n, [0, 0, 0, 0, 0, 0, 0, missing]))
-    return Cache(cache.key, g.node("Pad", [cache.value, widths], f"{name}.values"))
-
-
-def _cut(parts: Parts, x: str, size: int, name: str) -> str:
-    """The first `size` of the last dim."""
+    By a product with ones on the diagonal, which is exact: ONNX Runtime's CUDA provider has no
+    `Pad` for bfloat16.
+    """
+    if size == wanted:
+        return x
     g = parts.g
-    bounds = (("slice.start", 0), (f"slice.end.{size}", size), ("slice.axis", 3))
-    ends = [_index(g, name, value) for name, value in bounds]
-    return g.node("Slice", [x, *ends], name)
-
-
-def _index(g: GraphBuilder, name: str, value: int) -> str:
-    return g.shared(name, lambda made: g.constant(made, [value]))
+    chosen = g.shared(f"diagonal.{size}x{wanted}", lambda n: g.diagonal(n, size, wanted))
+    return g.node("MatMul", [x, chosen], name)

@@ -91,11 +91,8 @@ def _mlp(parts: Parts, shape: Layer, layer: int, x: str) -> str:
 
 def _linear(parts: Parts, name: str, layer: int, x: str) -> str:
     """A linear layer whose rows are split over the ranks (Nemotron-NAS)."""
-    weights = parts.weights
-    weight = weights.split(f"{name}.weight", 0, layer)
-    has_bias = weights.has(f"{name}.bias", layer)
-    bias = weights.split(f"{name}.bias", 0, layer) if has_bias else None
-    return linear(parts.g, x, weight, bias, f"layers.{layer}.{name}")
+    weight = parts.weights.split(f"{name}.weight", 0, layer)
+    return linear(parts.g, x, weight, None, f"layers.{layer}.{name}")
 
 
 def _added(parts: Parts, shape: Layer, layer: int, x: str, made: str, name: str) -> str:

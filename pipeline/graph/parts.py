@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.graph.builder import GraphBuilder
+from pipeline.graph.description import Attention, LatentAttention
 from pipeline.graph.positions import Positions
 from pipeline.graph.weights import JoinedWeights
 
@@ -25,7 +26,7 @@ By tokens nothing is transposed, which is faster on ONNX Runtime's CUDA provider
 told its numbers of heads. TensorRT's cache layer takes the first alone.
 """
 
-Dialect = Literal["onnxruntime", "tensorrt"]
+Dialect = Literal["onnxruntime", "onnxruntime-cuda", "tensorrt"]
 """Where ONNX can say a thing in several ways, and only one of them suits a compiler."""
 
 
@@ -39,3 +40,14 @@ class Parts:
     dialect: Dialect
     hidden_size: int
     order: CacheOrder = "heads"
+
+
+def cached_value_size(attention: Attention | LatentAttention, dialect: Dialect) -> int:
+    """Width of a head's values in the cache: that of keys, where a runtime needs both alike.
+
+    TensorRT's parser refuses other values. ONNX Runtime's CUDA provider takes them and computes
+    something else (1.31.1 on an H100: logits off by their own size); its CPU provider is right.
+    """
+    if dialect == "onnxruntime":
+        return attention.value_size
+    return max(attention.key_size, attention.value_size)

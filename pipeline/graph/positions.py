@@ -70,7 +70,7 @@ class Positions:
         if self._form == "lengths" and plain:
             return Visible(None, self._lengths())
         heads = attention.num_attention_heads
-        key = (window, sparse, attention.alibi, heads if sparse or attention.alibi else None)
+        key = (window, sparse, attention.alibi, heads)
         for known, name in self._seen:
             if known == key:
                 return Visible(name)

@@ -10,7 +10,7 @@ rows of `lm_head` are padded to a multiple of `tp_size`, within a tp group moe_e
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,6 +18,7 @@ from pipeline.checkpoint.safetensors_file import ITEM_BYTES, TensorInfo
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint, rank_file
 from pipeline.errors import VerificationError
 from pipeline.families import expected_inventory
+from pipeline.weights.inventory import Inventory
 from pipeline.weights.parallel import Parallelism, parallelism_of
 
 _LAYER = re.compile(r"transformer\.layers\.(\d+)\.(.+)")
@@ -52,27 +53,41 @@ class Joined:
 def check_inventory(checkpoint: TrtllmCheckpoint) -> None:
     """Raise VerificationError where the rank files hold other tensors than `config.json` asks for.
 
-    Names, shapes and dtypes, missing and unknown ones alike.
+    Names, shapes and dtypes, missing and unknown ones alike. Norms and biases may be in float32,
+    whatever the other weights are in: some converters leave them so.
     """
-    faults = []
-    for rank, held in enumerate(checkpoint.ranks):
-        file, expected = rank_file(rank), expected_inventory(checkpoint.config, rank)
-        for name, (dtype, shape) in expected.items():
-            found = held.get(name)
-            if found is None:
-                faults.append(f"`{name}` is missing from `{file}`")
-            elif (found.dtype, found.shape) != (dtype, shape):
-                has, wanted = list(found.shape), list(shape)
-                faults.append(
-                    f"`{name}` of `{file}` is {found.dtype} {has}, expected {dtype} {wanted}"
-                )
-        faults += [f"`{name}` of `{file}` is not known" for name in held if name not in expected]
+    faults: list[str] = []
+    for rank in range(len(checkpoint.ranks)):
+        try:
+            expected = expected_inventory(checkpoint.config, rank)
+        except ValueError as error:  # a size that the ranks cannot share evenly
+            faults.append(f"the sizes of `config.json` do not fit its `mapping`: {error}")
+            break
+        faults += _faults(checkpoint, rank, expected)
     if faults:
         raise VerificationError(
             "the rank files do not hold the decoder that `config.json` describes",
             facts=faults,
             hint="convert the source checkpoint again",
         )
+
+
+def _faults(checkpoint: TrtllmCheckpoint, rank: int, expected: Inventory) -> Iterator[str]:
+    held, file = checkpoint.ranks[rank], rank_file(rank)
+    for name, (dtype, shape) in expected.items():
+        found = held.get(name)
+        if found is None:
+            yield f"`{name}` is missing from `{file}`"
+            continue
+        dtypes = (dtype, "float32") if len(shape) == 1 else (dtype,)
+        if found.shape != shape or found.dtype not in dtypes:
+            has, wanted = list(found.shape), list(shape)
+            yield f"`{name}` of `{file}` is {found.dtype} {has}, expected {dtype} {wanted}"
+        elif found.dtype != checkpoint.ranks[0].get(name, found).dtype:
+            yield f"`{name}` is not of one dtype in all rank files"
+    for name in held:
+        if name not in expected:
+            yield f"`{name}` of `{file}` is not known"
 
 
 class JoinedWeights:
@@ -85,7 +100,7 @@ class JoinedWeights:
     def __init__(self, checkpoint: TrtllmCheckpoint) -> None:
         self._parallelism = parallelism_of(checkpoint.config)
         self._vocab_size = int(checkpoint.config["vocab_size"])
-        self._num_positions = int(checkpoint.config["max_position_embeddings"])
+        self._num_positions = int(checkpoint.config.get("max_position_embeddings") or 0)
         self._heads = int(checkpoint.config["num_attention_heads"])
         self._ranks = unpipelined(checkpoint)
         self._used: set[str] = set()

@@ -20,7 +20,11 @@ def inspection_text(document: Mapping[str, Json]) -> str:
 
 
 def _section(document: Mapping[str, Json], indent: str) -> Iterator[str]:
-    single = [(_label(name), _inline(v)) for name, v in document.items() if _is_single(v)]
+    single = [
+        (_label(name), _inline(v))
+        for name, v in document.items()
+        if _is_single(v) and not (v == [] and f"num_{name}" in document)
+    ]
     width = max((len(label) for label, _ in single), default=0)
     for label, text in single:
         yield f"{indent}{label.ljust(width)}  {text}".rstrip()

@@ -17,6 +17,8 @@ def logits_text(record: Mapping[str, Json]) -> str:
     layers = (
         ""
         if record["layers"] == record["of_layers"]
+        else " of the first layer"
+        if record["layers"] == 1
         else f" of the first {record['layers']} layers"
     )
     return (

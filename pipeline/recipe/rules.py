@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from pydantic import ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import PydanticCustomError
 
 Value = TypeVar("Value", bound=Sequence[str])
@@ -164,6 +165,17 @@ def check_distinct(values: Value) -> Value:
         names = ", ".join(f"`{value}`" for value in repeated)
         raise broken_rule(f"gives {names} more than once", hint="give each once")
     return values
+
+
+def check_layers(value: object, handler: ValidatorFunctionWrapHandler) -> int | str:
+    """One mistake for `all` or a number: pydantic has one for each of the two."""
+    try:
+        layers: int | str = handler(value)
+    except ValidationError:
+        raise broken_rule(
+            "must be `all`, or a whole number that is 1 or more", hint="leave it out for all layers"
+        ) from None
+    return layers
 
 
 def check_regex(pattern: str) -> str:

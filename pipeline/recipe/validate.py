@@ -18,6 +18,8 @@ from pipeline.recipe.unknown_keys import unknown_key
 from pipeline.recipe.wrong_values import wrong_value
 from pipeline.trtllm.rules import Finding
 
+BACKEND: KeyPath = ("engine", "backend")
+
 Fault = Mapping[str, Any]
 """One entry of `ValidationError.errors()`."""
 
@@ -58,6 +60,8 @@ def _option_mistakes(
     engine, package = document.get("engine"), document.get("package")
     if isinstance(package, dict) and package.get("kind") == "pytorch":
         return []
+    if BACKEND in removed and _names_another_backend(layers):
+        return []
     try:
         findings = refused_options(engine if isinstance(engine, dict) else {})
     except ValidationError:
@@ -67,6 +71,12 @@ def _option_mistakes(
         for finding in findings
         if not removed & {key_path(key) for key in finding.rule.keys}
     ]
+
+
+def _names_another_backend(layers: Sequence[Layer]) -> bool:
+    """Whether a backend is written that is not TensorRT-LLM, if only by a wrong name."""
+    found = find_written(layers, BACKEND)
+    return found is not None and getattr(found[1], "value", None) != "trtllm"
 
 
 def _broken_option(finding: Finding, layers: Sequence[Layer]) -> Mistake:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, WrapValidator
 
 from pipeline.recipe import rules
 from pipeline.recipe.section import Count, PositiveInt, Section
@@ -24,7 +24,7 @@ class Verify(Section):
         description="Execute the converted checkpoint in float32 on the CPU and compare its logits "
         "with those of transformers on the source; needs the extra `verify`",
     )
-    layers: Literal["all"] | PositiveInt = Field(
+    layers: Annotated[Literal["all"] | PositiveInt, WrapValidator(rules.check_layers)] = Field(
         "all",
         description="`all`, or how many of the first layers are executed, for models that do not "
         "fit into memory; final norm and head come after them",

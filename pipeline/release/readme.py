@@ -124,7 +124,8 @@ def _smoke(record: Mapping[str, Json]) -> str:
     by = record["executed_by"]
     executor = by.get("note") or f"`{by['backend']}` {by['version']} on `{by['device']}`"
     num_expectations = sum(len(entry["expectations"]) for entry in record["prompts"])
-    lines = [f"Executed by: {executor}. Expectations that hold: {num_expectations}, all.", ""]
+    held = f"all {num_expectations} hold" if num_expectations else "none were given"
+    lines = [f"Executed by: {executor}. Expectations: {held}.", ""]
     for entry in record["prompts"]:
         # An indented block shows any text as it is; the text goes on where its prompt ends.
         lines += [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.artifact import Json
+from pipeline.artifact import Json, check_digests
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
 from pipeline.engines.attention_proof import check_proof, read_proof
 from pipeline.plan import Plan
@@ -45,7 +45,12 @@ def _tuned_on(plan: Plan) -> list[str]:
 
 
 def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
-    """Build, and hold the proof against what the recipe requires. Raises VerificationError."""
+    """Build, and hold the proof against what the recipe requires. Raises VerificationError.
+
+    The rank files are read whole before: a byte that changed in the store since they were verified
+    would be in the engine, and nothing later would tell.
+    """
+    check_digests(inputs["convert"])
     checkpoint = open_trtllm_checkpoint(inputs["convert"].path)
     settings, cache_dir = plan.recipe.engine, plan.cache_dir
     facts = plan.engine.build(checkpoint, settings, out_dir, progress, cache_dir=cache_dir)

@@ -190,8 +190,9 @@ def summary(facts: Mapping[str, Json]) -> str:
     by, num_expectations = facts["executed_by"], facts["num_expectations"]
     held = f"all {num_expectations} expectations hold" if num_expectations else "nothing expected"
     observed = f", attention {_SEEN[facts['observed']]}" if "observed" in facts else ""
+    prompts = "1 prompt" if facts["num_prompts"] == 1 else f"{facts['num_prompts']} prompts"
     return (
-        f"{facts['num_prompts']} prompts, {held}, {facts['num_tokens']} tokens by "
+        f"{prompts}, {held}, {facts['num_tokens']} tokens by "
         f"{by['backend']} {by['version']} on {by['device']}{observed}"
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from pipeline.artifact import Json
+from pipeline.formulas import evaluate
 from pipeline.weights.config_rules import REQUIRED, Formula, LeftOut, Required
 from pipeline.weights.inventory import Parameter
 
@@ -80,3 +81,20 @@ class ModelClass:
             key: dict(value) if isinstance(value, Mapping) else copy.deepcopy(value)
             for key, value in given.items()
         }
+
+    def completed(self, config: Mapping[str, Json]) -> dict[str, Json]:
+        """A config.json with the defaults of what it leaves out; null is left out too.
+
+        Raises KeyError where a default is worked out from a key that is not there.
+        """
+        made = self.defaults()
+        for key, value in config.items():
+            default = made.get(key)
+            if isinstance(default, Mapping) and isinstance(value, Mapping):
+                made[key] = {**default, **value}
+            elif value is not None or not (key in made or isinstance(self.keys.get(key), Formula)):
+                made[key] = value
+        for key, default in self.keys.items():
+            if isinstance(default, Formula) and key not in made:
+                made[key] = evaluate(default.text, made)
+        return made

@@ -83,9 +83,14 @@ class Parallelism:
 
 
 def parallelism_of(config: Mapping[str, Json]) -> Parallelism:
-    """The parallelism that a target's config.json states."""
-    mapping = config["mapping"]
-    sizes = {key: mapping[key] for key in ("tp_size", "pp_size", "cp_size")}
-    experts = {key: mapping[key] for key in ("moe_tp_size", "moe_ep_size")}
-    dim = config["embedding_sharding_dim"] if config["use_parallel_embedding"] else None
+    """The parallelism that a target's config.json states.
+
+    Keys that other writers leave out have the defaults of TensorRT-LLM 1.2 (`mapping.py`, where -1
+    stands for one; `models/modeling_utils.py`).
+    """
+    mapping = config.get("mapping") or {}
+    sizes = {key: mapping.get(key, 1) for key in ("tp_size", "pp_size", "cp_size")}
+    experts = {key: max(0, mapping.get(key, 0)) for key in ("moe_tp_size", "moe_ep_size")}
+    is_shared = config.get("use_parallel_embedding", False)
+    dim = config.get("embedding_sharding_dim", 0) if is_shared else None
     return Parallelism(**sizes, **experts, embedding_dim=dim)

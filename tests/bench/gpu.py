@@ -129,7 +129,7 @@ def _in_float32(
 ) -> Iterator[str]:
     session = _session(folder, source, "float32", len(prompts))
     rows = session.start(prompts)
-    error = max(np.abs(a - b).max() / np.abs(b).max() for a, b in zip(rows, exact, strict=True))
+    error = _largest(rows, exact)
     tokens: list[list[int]] = [[] for _ in prompts]
     for _ in range(NUM_TOKENS):
         ids = rows.argmax(-1).tolist()
@@ -166,7 +166,8 @@ def _in_half(
     ours = session.start(prompts).copy()
     yield (
         f"{dtype}: logits differ from transformers' by {_far(ours, theirs)}; from those in "
-        f"float32 ours by {_far(ours, exact)}, transformers' by {_far(theirs, exact)} (norms)"
+        f"float32 ours by {_far(ours, exact)}, transformers' by {_far(theirs, exact)} (norms); "
+        f"the largest difference is {_largest(ours, theirs):.1e} of the largest logit"
     )
     yield from _kernels(session)
     yield from _speeds(session, asked, their_times)
@@ -175,6 +176,12 @@ def _in_half(
 def _far(rows: Sequence[Logits], others: Sequence[Logits]) -> str:
     norms = [np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(rows, others, strict=True)]
     return f"{min(norms):.1e} to {max(norms):.1e}"
+
+
+def _largest(rows: Sequence[Logits], others: Sequence[Logits]) -> float:
+    return max(
+        float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(rows, others, strict=True)
+    )
 
 
 def _kernels(session: Any) -> Iterator[str]:

@@ -168,7 +168,7 @@ def test_the_record_says_what_was_asked_and_what_came(
     }
     assert record["executed_by"]["backend"] == "onnxruntime"
     assert (facts["num_prompts"], facts["num_expectations"], facts["num_tokens"]) == (1, 4, 8)
-    assert "1 prompts, all 4 expectations hold, 8 tokens by onnxruntime" in STAGE.summary(facts)
+    assert "1 prompt, all 4 expectations hold, 8 tokens by onnxruntime" in STAGE.summary(facts)
 
 
 def test_without_a_gpu_the_same_graph_is_executed_and_said_so(

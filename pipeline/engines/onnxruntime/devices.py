@@ -140,10 +140,10 @@ def cache_bytes(config: Mapping[str, Json], settings: EngineSettings) -> int:
     except RecipeError:
         return 0  # `graph_problems` tells it
     slots = settings.max_batch_size * settings.max_seq_len * ITEM_BYTES[config["dtype"]]
-    return sum(
-        slots * attention.num_key_value_heads * (attention.key_size + attention.value_size)
-        for attention in decoder.attentions.values()
-    )
+    # Values are as wide as keys there (`graph.parts.cached_value_size`, which loads numpy).
+    widths = (2 * max(one.key_size, one.value_size) for one in decoder.attentions.values())
+    heads = (one.num_key_value_heads for one in decoder.attentions.values())
+    return sum(slots * count * width for count, width in zip(heads, widths, strict=True))
 
 
 def attention_support(config: Mapping[str, Json], settings: EngineSettings) -> list[TargetSupport]:

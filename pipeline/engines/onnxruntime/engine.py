@@ -117,6 +117,7 @@ class OnnxRuntimeEngine:
             fixed_cache=settings.device != "cpu",
             cache_order="heads" if settings.device == "cpu" else "tokens",
             flat_linear=settings.device == "cpu",
+            dialect="onnxruntime" if settings.device == "cpu" else "onnxruntime-cuda",
         )
         progress.advance(1)
         for name in facts.weight_files:

@@ -87,7 +87,7 @@ FACTS = {
     ),
     "experts": Fact(
         "a mixture of experts",
-        None,
+        True,
         "plain operators, every expert for every token: `IMoELayer` is for sm100, sm103 and sm110",
         f"{_RTX}; TensorRT documentation, 11.1, MoE (Mixture of Experts)",
         "built",

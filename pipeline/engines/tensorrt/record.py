@@ -94,7 +94,8 @@ def _told_by(kernels: Mapping[str, Json]) -> str:
     if not kernels["listed"]:
         return "its list of kernels could not be read"
     layers = kernels["layers_unfused"]
-    return f"its list of kernels has a softmax of its own in {layers} attention layers"
+    told = "1 attention layer" if layers == 1 else f"{layers} attention layers"
+    return f"its list of kernels has a softmax of its own in {told}"
 
 
 def reproducibility(flavour: Flavour, finished: Finished) -> dict[str, Json]:

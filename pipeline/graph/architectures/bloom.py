@@ -6,7 +6,7 @@ the tanh form of `gelu`, the only activation).
 
 from __future__ import annotations
 
-from pipeline.graph.architectures.shared import attention, norm, sizes, whole
+from pipeline.graph.architectures.shared import ANY_LENGTH, attention, norm, sizes, whole
 from pipeline.graph.description import Alibi, Decoder, Layer, Mlp
 from pipeline.graph.keys import Keys
 
@@ -15,7 +15,7 @@ ARCHITECTURES = ("BloomForCausalLM",)
 
 def read(keys: Keys) -> Decoder:
     """The decoder of a BLOOM checkpoint."""
-    of = sizes(keys)
+    of = sizes(keys, ANY_LENGTH)
     keys.neutral("qk_layernorm", False)
     keys.neutral("position_embedding_type", "alibi")
     keys.neutral("hidden_act", "gelu")

@@ -15,14 +15,12 @@ ARCHITECTURES = ("DbrxForCausalLM",)
 
 def read(keys: Keys) -> Decoder:
     """The decoder of a DBRX checkpoint."""
-    of, clip = sizes(keys), keys.get("clip_qkv", None)
+    of = sizes(keys)
     keys.neutral("qk_layernorm", False)
     keys.neutral("position_embedding_type", "rope_gpt_neox")
     keys.neutral("rotary_embedding_dim", of.head_size)
     keys.neutral("bias", False)
-    one = attention(
-        of, rotary=rotary(keys, of), clip=None if clip is None else keys.number("clip_qkv")
-    )
+    one = attention(of, rotary=rotary(keys, of), clip=keys.limit("clip_qkv"))
     layer = Layer(one, experts(keys, of.intermediate_size))
     layers = (layer,) * of.num_hidden_layers
     return Decoder(**whole(keys, of, layers, norm(keys, "layer")))

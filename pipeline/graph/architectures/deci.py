@@ -7,10 +7,17 @@ Read: TensorRT-LLM 1.x `models/nemotron_nas/config.py`, `models/nemotron_nas/lay
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from types import NoneType
 
-from pipeline.artifact import Json
-from pipeline.graph.architectures.shared import Sizes, attention, norm, rotary, sizes, whole
+from pipeline.graph.architectures.shared import (
+    Sizes,
+    attention,
+    check_kv_heads,
+    norm,
+    rotary,
+    sizes,
+    whole,
+)
 from pipeline.graph.description import Attention, Decoder, Layer, Linear, Mlp
 from pipeline.graph.keys import Keys
 
@@ -23,53 +30,60 @@ def read(keys: Keys) -> Decoder:
     keys.neutral("qk_layernorm", False)
     keys.neutral("position_embedding_type", "rope_gpt_neox")
     keys.neutral("rotary_embedding_dim", of.head_size)
-    configs = keys.get("layer_configs")
-    if not isinstance(configs, list) or len(configs) != of.num_hidden_layers:
-        keys.faults.append(f"`layer_configs` is not a list of {of.num_hidden_layers} layers")
-        configs = []
     whole_heads = attention(of, rotary=rotary(keys, of))
-    activation = keys.choice("hidden_act", ("silu",))
-    layers = tuple(_layer(keys, of, config, whole_heads, activation) for config in configs)
+    mlp = Mlp("ffn", of.intermediate_size, keys.choice("hidden_act", ("silu",)), "apart")
+    like = Layer(whole_heads, mlp)
+    layers = tuple(_layer(keys, like, config) for config in _configs(keys, of))
+    _derived(keys, layers)
     return Decoder(**whole(keys, of, layers, norm(keys, "rms")))
 
 
-def _layer(
-    keys: Keys, of: Sizes, config: dict[str, Json], like: Attention, activation: str
-) -> Layer:
-    attended = _one_of(keys, config, "attention", ("impl", "num_key_value_heads"))
-    fed = _one_of(keys, config, "ffn", ("impl", "intermediate_size"))
-    kv_heads = attended.get("num_key_value_heads") or of.num_key_value_heads
-    size = fed.get("intermediate_size") or of.intermediate_size
-    one: Any = {
-        "attention": replace(like, num_key_value_heads=kv_heads),
+def _configs(keys: Keys, of: Sizes) -> list[Keys]:
+    """The keys of every layer."""
+    configs = keys.get("layer_configs")
+    if not isinstance(configs, list) or len(configs) != of.num_hidden_layers:
+        keys.faults.append(f"`layer_configs` is not a list of {of.num_hidden_layers} layers")
+        return []
+    if not all(isinstance(config, dict) for config in configs):
+        keys.faults.append("`layer_configs` is not a list of objects")
+        return []
+    return [Keys(config, "layer_configs.", ()) for config in configs]
+
+
+def _layer(keys: Keys, like: Layer, config: Keys) -> Layer:
+    """One layer: where its config says no number, that of the model holds."""
+    attended, fed = config.inner("attention"), config.inner("ffn")
+    assert isinstance(like.attention, Attention)
+    assert isinstance(like.mlp, Mlp)
+    kv_heads = attended.count("num_key_value_heads", like.attention.num_key_value_heads)
+    size = fed.count("intermediate_size", like.mlp.intermediate_size)
+    attentions: dict[str, Attention | Linear | None] = {
+        "attention": replace(like.attention, num_key_value_heads=kv_heads),
         "linear": Linear("attention"),
         "no_op": None,
-    }.get(attended.get("impl", "attention"))
-    two: Any = {
-        "mlp": Mlp("ffn", size, activation, "apart"),
+    }
+    mlps: dict[str, Mlp | Linear | None] = {
+        "mlp": replace(like.mlp, intermediate_size=size),
         "linear": Linear("ffn"),
         "no_op": None,
-    }.get(fed.get("impl", "mlp"))
-    return Layer(
-        one,
-        two,
-        attention_norm="input_layernorm" if one is not None else None,
-        mlp_norm="post_layernorm" if two is not None else None,
+    }
+    one = attentions[attended.choice("impl", tuple(attentions), "attention")]
+    two = mlps[fed.choice("impl", tuple(mlps), "mlp")]
+    check_kv_heads(keys, kv_heads)
+    keys.faults += [*config.finish(), *attended.finish(), *fed.finish()]
+    return replace(
+        like,
+        attention=one,
+        mlp=two,
+        attention_norm=like.attention_norm if one is not None else None,
+        mlp_norm=like.mlp_norm if two is not None else None,
     )
 
 
-_IMPLEMENTATIONS = {
-    "attention": ("attention", "linear", "no_op"),
-    "ffn": ("mlp", "linear", "no_op"),
-}
-
-
-def _one_of(
-    keys: Keys, config: dict[str, Json], part: str, known: tuple[str, ...]
-) -> dict[str, Json]:
-    """A part of a layer's config, each of whose keys is known."""
-    found: dict[str, Json] = config.get(part) or {}
-    keys.faults += [f"`layer_configs.{part}.{name}` is not known" for name in found.keys() - known]
-    if found.get("impl") not in (None, *_IMPLEMENTATIONS[part]):
-        keys.faults.append(f"`layer_configs.{part}.impl` is `{found['impl']}`, which is not known")
-    return found
+def _derived(keys: Keys, layers: tuple[Layer, ...]) -> None:
+    """What TensorRT-LLM's converter works out from `layer_configs`, and writes beside it."""
+    names = {Attention: "attention", Linear: "linear", NoneType: "no_op"}
+    attentions = [layer.attention for layer in layers]
+    heads = [one.num_key_value_heads for one in attentions if isinstance(one, Attention)]
+    keys.neutral("layer_types", [names[type(one)] for one in attentions])
+    keys.neutral("num_kv_heads_per_layer", heads)

@@ -28,7 +28,7 @@ def read(keys: Keys) -> Decoder:
     keys.neutral("moe_layer_freq", 1)
     keys.neutral("scoring_func", "softmax")
     grouped = keys.choice("topk_method", ("greedy", "group_limited_greedy"))
-    mode = keys.object("moe").get("normalization_mode")
+    mode = keys.object("moe").get("normalization_mode", 1)
     if mode != (0 if grouped == "greedy" else 3):
         keys.faults.append(f"`moe.normalization_mode` is {mode} with `topk_method` `{grouped}`")
     one = _attention(keys, of)
@@ -40,11 +40,11 @@ def read(keys: Keys) -> Decoder:
 
 def _attention(keys: Keys, of: Sizes) -> LatentAttention:
     nope, rope = keys.count("qk_nope_head_dim"), keys.count("qk_rope_head_dim")
-    values = keys.count("v_head_dim")
+    values, rank = keys.count("v_head_dim"), keys.get("q_lora_rank", None)
     whole_rope = replace(of, head_size=rope)
     return LatentAttention(
         num_attention_heads=of.num_attention_heads,
-        q_lora_rank=keys.get("q_lora_rank", None),
+        q_lora_rank=None if rank is None else keys.count("q_lora_rank"),
         kv_lora_rank=keys.count("kv_lora_rank"),
         qk_nope_head_dim=nope,
         qk_rope_head_dim=rope,
@@ -57,6 +57,8 @@ def _attention(keys: Keys, of: Sizes) -> LatentAttention:
 
 def _magnitude(keys: Keys) -> float:
     """What yarn multiplies queries and keys with, each."""
-    scaling = keys.get("rotary_scaling", None) or {}
-    weight, factor = scaling.get("mscale_all_dim", 0), scaling.get("factor", 1.0)
+    scaling = keys.object("rotary_scaling")
+    weight, factor = scaling.get("mscale_all_dim") or 0, scaling.get("factor") or 1.0
+    if not all(type(value) in (int, float) for value in (weight, factor)):
+        return 1.0  # `rotary_problems` tells it
     return 0.1 * weight * math.log(factor) + 1.0 if weight and factor > 1 else 1.0

@@ -34,18 +34,18 @@ def read(keys: Keys) -> Decoder:
     keys.neutral("inter_layernorms", architecture != "GemmaForCausalLM")
     keys.ignore("attn_bias", "mlp_bias")  # said by the tensors
     rms = norm(keys, "rms")
-    activation = keys.choice("hidden_act", ("gelu_pytorch_tanh",))
-    mlp = Mlp("mlp", of.intermediate_size, activation, "apart")
+    # TensorRT-LLM's converter writes `gelu`, which is the tanh form to it.
+    keys.choice("hidden_act", ("gelu_pytorch_tanh", "gelu"))
+    mlp = Mlp("mlp", of.intermediate_size, "gelu_pytorch_tanh", "apart")
     attentions = _READERS[architecture](keys, of)
     if architecture == "GemmaForCausalLM":
         layers = tuple(Layer(one, mlp) for one in attentions)
     else:
         layers = tuple(_sandwich(one, mlp) for one in attentions)
-    cap = keys.get("final_logit_softcapping", None)
     return Decoder(
         **whole(keys, of, layers, rms),
         embedding_multiplier=math.sqrt(of.hidden_size),
-        logits_softcap=None if cap is None else float(cap),
+        logits_softcap=keys.limit("final_logit_softcapping"),
     )
 
 
@@ -65,14 +65,14 @@ def _gemma(keys: Keys, of: Sizes) -> list[Attention]:
 
 
 def _gemma2(keys: Keys, of: Sizes) -> list[Attention]:
-    cap = keys.get("attn_logit_softcapping", None)
+    cap = keys.limit("attn_logit_softcapping")
     return [
         attention(
             of,
-            scale=keys.number("query_pre_attn_scalar") ** -0.5,
+            scale=keys.positive("query_pre_attn_scalar") ** -0.5,
             rotary=rotary(keys, of),
             window=window,
-            softcap=None if cap is None else float(cap),
+            softcap=cap,
         )
         for window in windows(keys, of.num_hidden_layers)
     ]
@@ -81,7 +81,7 @@ def _gemma2(keys: Keys, of: Sizes) -> list[Attention]:
 def _gemma3(keys: Keys, of: Sizes) -> list[Attention]:
     """Layers have a window and a rotary base of their own, but each `_sliding_window_pattern`th."""
     rms = norm(keys, "rms")
-    scale = keys.number("query_pre_attn_scalar") ** -0.5
+    scale = keys.positive("query_pre_attn_scalar") ** -0.5
     period, window = keys.count("_sliding_window_pattern"), keys.count("sliding_window")
     everywhere = rotary(keys, of)
     near = replace(everywhere, base=keys.number("rope_local_base_freq"), scaling=None)

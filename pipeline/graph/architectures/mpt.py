@@ -6,7 +6,7 @@ Its model forgets `alibi_bias_max` and takes 8; TensorRT-LLM does not.
 
 from __future__ import annotations
 
-from pipeline.graph.architectures.shared import attention, norm, sizes, whole
+from pipeline.graph.architectures.shared import ANY_LENGTH, attention, norm, sizes, whole
 from pipeline.graph.description import Alibi, Decoder, Layer, Mlp
 from pipeline.graph.keys import Keys
 
@@ -15,13 +15,13 @@ ARCHITECTURES = ("MPTForCausalLM",)
 
 def read(keys: Keys) -> Decoder:
     """The decoder of an MPT checkpoint."""
-    of = sizes(keys)
+    of = sizes(keys, ANY_LENGTH)
     keys.neutral("qk_layernorm", False)
     keys.neutral("position_embedding_type", "alibi")
     keys.neutral("hidden_act", "gelu")
     keys.neutral("bias", False)
     keys.ignore("rotary_embedding_dim")  # nothing is rotated
-    clip = keys.positive("clip_qkv") if "clip_qkv" in keys else keys.get("clip_qkv", None)
+    clip = keys.limit("clip_qkv")
     alibi = Alibi(max_bias=keys.positive("alibi_bias_max", 8))
     layer = Layer(
         attention(of, alibi=alibi, clip=clip),

@@ -22,6 +22,7 @@ def read(keys: Keys) -> Decoder:
     keys.neutral("position_embedding_type", "rope_gpt_neox")
     dim = int(of.head_size * keys.number("rotary_pct"))
     keys.neutral("rotary_embedding_dim", of.head_size, dim)
+    keys.ignore("partial_rotary_factor")  # nothing reads it beside `rotary_pct`
     layer = Layer(
         attention(of, rotary=rotary(keys, of, dim=dim)),
         Mlp("mlp", of.intermediate_size, keys.choice("hidden_act", ACTIVATIONS), "none"),

@@ -55,12 +55,12 @@ def _rotary(keys: Keys, of: Sizes) -> Rotary:
         return plain
     keys.neutral("position_embedding_type", "long_rope")
     keys.neutral("rotary_scaling")
-    short, long = (keys.get(f"longrope_scaling_{name}_factors") for name in ("short", "long"))
-    scales = [keys.get(f"longrope_{name}_mscale", None) for name in ("short", "long")]
+    short, long = (keys.numbers(f"longrope_scaling_{name}_factors") for name in ("short", "long"))
+    scales = [keys.limit(f"longrope_{name}_mscale") for name in ("short", "long")]
     return replace(
         plain,
-        short_factors=tuple(short),
-        long_factors=tuple(long),
+        short_factors=short,
+        long_factors=long,
         short_mscale=scales[0],
         long_mscale=scales[1],
         original_max_position_embeddings=keys.count("original_max_position_embeddings"),
@@ -69,9 +69,9 @@ def _rotary(keys: Keys, of: Sizes) -> Rotary:
 
 def _small(keys: Keys, of: Sizes, positions: Rotary) -> Decoder:
     keys.choice("hidden_act", ("gegelu",))
-    limit = keys.get("gegelu_limit", None)
+    limit = keys.limit("gegelu_limit")
     scaled = keys.flag("mup_use_scaling")
-    multiplier, width = keys.number("mup_attn_multiplier", 1.0), keys.number("mup_width_multiplier")
+    multiplier, width = keys.number("mup_attn_multiplier", 1.0), keys.positive("mup_width_multiplier")
     embedded = keys.number("mup_embedding_multiplier", 1.0)
     scale = multiplier / of.head_size if scaled else of.head_size**-0.5
     sparse = BlockSparse(

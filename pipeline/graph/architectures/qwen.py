@@ -59,10 +59,10 @@ def read(keys: Keys) -> Decoder:
 
 
 def _mlp(keys: Keys, of: Sizes, kind: str) -> Mlp | Experts:
-    size, shared = keys.get("moe_intermediate_size", 0), "moe_shared_expert_intermediate_size"
+    shared = "moe_shared_expert_intermediate_size"
     if keys.object("moe").get("num_experts"):
         keys.neutral(shared, keys.object("moe").get("shared_expert_intermediate_size", 0))
-        return experts(keys, size)
+        return experts(keys, keys.count("moe_intermediate_size"))
     keys.neutral(shared, 0)
     keys.neutral("moe_intermediate_size", 0)
     # Qwen 1 counts both halves of its MLP.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pipeline.graph.description import Attention, Experts, Layer, Mlp, Norm
@@ -25,16 +25,22 @@ class Sizes:
     max_position_embeddings: int
 
 
-def sizes(keys: Keys) -> Sizes:
-    """The keys of `BASE_KEYS` that are sizes (TensorRT-LLM 1.2, `modeling_utils.py`)."""
+def sizes(keys: Keys, longest: int | None = None) -> Sizes:
+    """The keys of `BASE_KEYS` that are sizes (TensorRT-LLM 1.2, `modeling_utils.py`).
+
+    `longest`: what is taken for `max_position_embeddings` where there is none.
+    """
     hidden, heads = keys.count("hidden_size"), keys.count("num_attention_heads")
     kv_heads = keys.count("num_key_value_heads", heads)
+    ranks = num_ranks(keys)
     for divided, name, divisor in (
         (heads, "num_key_value_heads", kv_heads),
-        (heads, "mapping.tp_size", keys.object("mapping").get("tp_size", 1)),
+        (heads, "mapping.tp_size", ranks),
     ):
         if divided % divisor:
             keys.faults.append(f"`{name}` is {divisor}, which does not divide {divided} heads")
+    check_kv_heads(keys, kv_heads)
+    known = {} if longest is None else {"default": longest}
     return Sizes(
         vocab_size=keys.count("vocab_size"),
         hidden_size=hidden,
@@ -43,8 +49,25 @@ def sizes(keys: Keys) -> Sizes:
         num_attention_heads=heads,
         num_key_value_heads=kv_heads,
         head_size=keys.count("head_size", max(1, hidden // heads)),
-        max_position_embeddings=keys.count("max_position_embeddings"),
+        max_position_embeddings=keys.count("max_position_embeddings", **known),
     )
+
+
+ANY_LENGTH = 2**31 - 1
+"""Positions of a model whose ALiBi goes on for ever, where its config.json names no limit."""
+
+
+def num_ranks(keys: Keys) -> int:
+    """The tensor-parallel size; 1 where it is none (`keys.general` says so)."""
+    size = keys.object("mapping").get("tp_size", 1)
+    return size if type(size) is int and size > 0 else 1
+
+
+def check_kv_heads(keys: Keys, kv_heads: int) -> None:
+    """K/V heads are shared by the ranks, or each is repeated over some of them."""
+    ranks = num_ranks(keys)
+    if kv_heads % ranks and ranks % kv_heads:
+        keys.faults.append(f"{kv_heads} K/V heads cannot be shared by {ranks} ranks")
 
 
 def norm(keys: Keys, kind: Literal["rms", "layer"]) -> Norm:
@@ -119,11 +142,6 @@ def no_experts(keys: Keys) -> None:
 
 
 _PLAIN, _RENORMALISED, _SPARSE_MIXER, _GROUPS = 0, 1, 2, 3
-_MOE_KEYS = (
-    *("num_experts", "top_k", "normalization_mode", "sparse_mixer_epsilon", "tp_mode"),
-    *("shared_expert_intermediate_size", "device_limited_n_group", "device_limited_topk_group"),
-    "device_limited_routed_scaling_factor",
-)
 
 
 def experts(keys: Keys, size: int) -> Experts:
@@ -132,25 +150,13 @@ def experts(keys: Keys, size: int) -> Experts:
     `hidden_act` of such a checkpoint is `swiglu`: SiLU on the half that is activated.
     """
     keys.choice("hidden_act", ("swiglu", "silu"))
-    moe = keys.object("moe")
-    unknown = [name for name in moe if name not in _MOE_KEYS]
-    keys.faults += [f"`moe.{name}` is not known" for name in unknown]
-    mode = moe.get("normalization_mode", _RENORMALISED)
-    if mode not in (_PLAIN, _RENORMALISED, _SPARSE_MIXER, _GROUPS) or moe.get("tp_mode", 0) != 0:
-        keys.faults.append("`moe` has a `normalization_mode` or `tp_mode` that is not known")
-    grouped = mode == _GROUPS
-    routing = Routing(
-        num_experts=moe["num_experts"],
-        top_k=moe.get("top_k", 0),
-        scoring="sparse_mixer" if mode == _SPARSE_MIXER else "softmax",
-        renormalised=mode == _RENORMALISED,
-        scaling=float(moe.get("device_limited_routed_scaling_factor", 1.0)) if grouped else 1.0,
-        num_groups=moe.get("device_limited_n_group", 1) if grouped else 1,
-        top_groups=moe.get("device_limited_topk_group", 1) if grouped else 1,
-        epsilon=float(moe.get("sparse_mixer_epsilon", 0.01)),
+    moe = keys.inner("moe")
+    routing = _routing(moe)
+    shared = moe.get("shared_expert_intermediate_size", 0) and moe.count(
+        "shared_expert_intermediate_size"
     )
-    keys.faults += [f"`moe`: {problem}" for problem in routing.problems()]
-    shared = moe.get("shared_expert_intermediate_size", 0)
+    moe.neutral("tp_mode", 0)
+    keys.faults += moe.finish()
     return Experts(
         name="mlp",
         routing=routing,
@@ -158,3 +164,27 @@ def experts(keys: Keys, size: int) -> Experts:
         activation="silu",
         shared=Mlp("mlp.shared_expert", shared, "silu", "fused") if shared else None,
     )
+
+
+def _routing(moe: Keys) -> Routing:
+    modes = (_RENORMALISED, _PLAIN, _SPARSE_MIXER, _GROUPS)
+    mode = moe.choice("normalization_mode", modes, _RENORMALISED)
+    routing = Routing(
+        num_experts=moe.count("num_experts"),
+        top_k=moe.count("top_k"),
+        scoring="sparse_mixer" if mode == _SPARSE_MIXER else "softmax",
+        renormalised=mode == _RENORMALISED,
+        epsilon=moe.positive("sparse_mixer_epsilon", 0.01),
+    )
+    if mode == _GROUPS:
+        routing = replace(
+            routing,
+            scaling=moe.number("device_limited_routed_scaling_factor", 1.0),
+            num_groups=moe.count("device_limited_n_group"),
+            top_groups=moe.count("device_limited_topk_group"),
+        )
+    else:  # without groups nothing is scaled
+        moe.neutral("device_limited_routed_scaling_factor", 1)
+        moe.ignore("device_limited_n_group", "device_limited_topk_group")
+    moe.faults += [f"`moe`: {problem}" for problem in routing.problems()]
+    return routing
