@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import stat
@@ -21,7 +22,13 @@ from pipeline.artifact import (
     list_files,
     read_artifact,
 )
-from pipeline.errors import LockedError, UsageError, VerificationError
+from pipeline.errors import (
+    LockedError,
+    MachineError,
+    ResourceError,
+    UsageError,
+    VerificationError,
+)
 from pipeline.store import Store
 
 KEY = "ab" * 32
@@ -170,6 +177,31 @@ def test_export_is_whole_and_replaces_only_its_own(store: Store, tmp_path: Path)
     with pytest.raises(UsageError, match="holds files"):
         export(artifact, foreign)
     assert (foreign / "notes.txt").read_text() == "mine"
+
+
+def test_an_export_to_where_nothing_can_be_is_a_plain_error(store: Store, tmp_path: Path) -> None:
+    artifact = publish(store, {"a.bin": b"abc"})
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "out", Path("/proc/none")):
+        with pytest.raises(MachineError, match=f"`{out}` cannot be written"):
+            export(artifact, out)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_export_that_finds_no_room_leaves_nothing(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = publish(store, {"a.bin": b"abc", "b.bin": b"d"})
+
+    def full(source: Path, target: Path) -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(source))
+
+    monkeypatch.setattr("pipeline.artifact.place", full)
+    with pytest.raises(ResourceError, match="No space left on device"):
+        export(artifact, tmp_path / "out" / "here")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def hold(root: Path, held: Event, release: Event) -> None:

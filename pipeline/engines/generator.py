@@ -71,12 +71,12 @@ class SessionGenerator:
     """A `Generator` over a `Session`: our own sampling over the engine's logits."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self.session = session
 
     @property
     def executed_by(self) -> Mapping[str, str]:
         """What the session says."""
-        return self._session.executed_by
+        return self.session.executed_by
 
     def generate(
         self, requests: Sequence[GenerationRequest], on_token: OnToken | None = None
@@ -84,7 +84,7 @@ class SessionGenerator:
         """Generate in batches; then the logits of prompts, one prompt at a time."""
         prompts = [request.token_ids for request in requests]
         samplings = [request.sampling for request in requests]
-        found = generate(self._session, prompts, samplings, on_token)
+        found = generate(self.session, prompts, samplings, on_token)
         return [
             replace(one, prompt_logits=self._logits(request.token_ids))
             if request.wants_logits
@@ -96,8 +96,8 @@ class SessionGenerator:
         """float32 `[prompt tokens, vocab_size]`: the prompt, read token by token."""
         import numpy as np
 
-        rows = [self._session.start([token_ids[:1]])[0].copy()]
-        rows += [self._session.step([token_id])[0].copy() for token_id in token_ids[1:]]
+        rows = [self.session.start([token_ids[:1]])[0].copy()]
+        rows += [self.session.step([token_id])[0].copy() for token_id in token_ids[1:]]
         return np.stack(rows)
 
     def observed(self) -> Mapping[str, Json] | None:

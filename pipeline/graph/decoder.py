@@ -14,13 +14,14 @@ from pipeline.graph.builder import Dims, GraphBuilder
 from pipeline.graph.config import read_decoder
 from pipeline.graph.description import Attention, Decoder
 from pipeline.graph.facts import GraphFacts, graph_facts
+from pipeline.graph.inventory import check_inventory
 from pipeline.graph.layer import decoder_layer
 from pipeline.graph.linear import linear
 from pipeline.graph.norm import norm
 from pipeline.graph.parts import Cache, CacheOrder, Dialect, Parts, cached_value_size
 from pipeline.graph.positions import Form, Positions
 from pipeline.graph.softcap import soft_capped
-from pipeline.graph.weights import HEAD_BIAS, JoinedWeights, check_inventory
+from pipeline.graph.weights import HEAD_BIAS, JoinedWeights
 
 Logits = Literal["last", "all"]
 

@@ -34,6 +34,14 @@ def gpus(examined: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 @pytest.fixture(scope="session")
+def onnxruntime_gpu(examined: Mapping[str, Any], gpus: list[Mapping[str, Any]]) -> None:
+    """Only where the GPU's package is the one in place."""
+    tools = examined["backends"]["onnxruntime"]["tools"]
+    if "onnxruntime-gpu" not in tools:
+        pytest.skip(f"`onnxruntime-gpu` is not installed: {tools}")
+
+
+@pytest.fixture(scope="session")
 def trtllm(examined: Mapping[str, Any]) -> Mapping[str, Any]:
     """The same document, of a machine that can build with TensorRT-LLM."""
     backend = examined["backends"]["trtllm"]

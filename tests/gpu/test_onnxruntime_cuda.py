@@ -13,18 +13,14 @@ from tests.gpu.checkpoints import write_source
 from tests.gpu.recipes import PROMPTS
 from tests.gpu.runs import run_recipe
 
-pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1800)]
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.timeout(1800),
+    pytest.mark.usefixtures("onnxruntime_gpu"),
+]
 
 LOGIT_ERROR = {"bfloat16": 0.5, "float16": 0.1}
 """Of the largest logits of these models, about 4 in size; bfloat16 has 8 bits of precision."""
-
-
-@pytest.fixture(autouse=True)
-def package(examined: Mapping[str, Any], gpus: list[Mapping[str, Any]]) -> None:
-    """Only where the GPU's package is the one in place."""
-    tools = examined["backends"]["onnxruntime"]["tools"]
-    if "onnxruntime-gpu" not in tools:
-        pytest.skip(f"`onnxruntime-gpu` is not installed: {tools}")
 
 
 def overrides(dtype: str, *more: str) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ def test_every_test_is_collected_and_none_by_default() -> None:
         "test_first_run.py",
         "test_any_gpu.py",
         "test_onnxruntime_cuda.py",
+        "test_architectures_cuda.py",
     }
     assert len(collected) >= 15
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -85,7 +85,7 @@ def test_of_another_architecture_that_alone_is_told() -> None:
         ({"attention_windows": [4, None]}, "`attention_windows` is not a list of 3 windows"),
         ({"position_embedding_type": "alibi"}, "`position_embedding_type` is `alibi`"),
         ({"hidden_size": None}, "`hidden_size` is missing"),
-        ({"mapping": {"cp_size": 2}}, "`mapping.cp_size` is not 1"),
+        ({"mapping": {"cp_size": 2}}, "`mapping.cp_size` is `2`; supported: `1`"),
         ({"mapping": {"tp_size": 4}}, "`mapping.tp_size` is 4, which does not divide 6 heads"),
         ({"num_key_value_heads": 4}, "`num_key_value_heads` is 4, which does not divide 6 heads"),
         ({"head_size": 15}, "15 dims of 15 are rotated; expected an even number"),

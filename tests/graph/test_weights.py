@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
 from pipeline.errors import VerificationError
 from pipeline.families import find_family
-from pipeline.graph.weights import Joined, JoinedWeights, check_inventory
+from pipeline.graph.inventory import check_inventory
+from pipeline.graph.weights import Joined, JoinedWeights
 from pipeline.weights.layout import plan_conversion
 from pipeline.weights.parallel import Parallelism
 from tests.families.fixtures import FIXTURES, open_fixture

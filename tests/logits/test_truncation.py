@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
 from pipeline.families import expected_inventory
-from pipeline.graph.weights import check_inventory
+from pipeline.graph.inventory import check_inventory
 from pipeline.parity.truncation import PER_LAYER_KEYS, first_layers, place_layer
 from tests.families.fixtures import FIXTURES, NAMES
 from tests.tiny_decoder import Shape, random_weights, write_checkpoint

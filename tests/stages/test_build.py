@@ -76,6 +76,20 @@ def test_two_artifacts_of_one_key_have_equal_files(converted: Artifact, tmp_path
     assert digests[0] == digests[1]
 
 
+def test_a_byte_that_changed_in_the_store_is_seen_before_the_build(tmp_path: Path) -> None:
+    folder = tmp_path / "converted"
+    folder.mkdir()
+    checkpoint(folder)
+    artifact = Artifact(folder, describe(folder, "convert", "c" * 64, {}, {}))
+    ranks = folder / "rank0.safetensors"
+    data = bytearray(ranks.read_bytes())
+    data[-100] ^= 1
+    ranks.write_bytes(data)
+    with pytest.raises(VerificationError, match="damaged") as caught:
+        STAGE.run(plan(limits()), {"convert": artifact}, tmp_path / "engine", Silent())
+    assert caught.value.facts[0].startswith("`rank0.safetensors` is changed")
+
+
 class Claiming:
     """An engine whose build proves what it is told to."""
 
