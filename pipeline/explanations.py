@@ -9,7 +9,6 @@ from typing import Any
 from pipeline.artifact import Json
 from pipeline.errors import UsageError
 from pipeline.recipe.known_names import RENAMED_KEYS
-from pipeline.recipe.schema import EngineSettings
 from pipeline.recipe.sections import sections
 from pipeline.trtllm.facts import facts
 from pipeline.trtllm.left_out import DECIDED, ELSEWHERE, GONE
@@ -89,6 +88,9 @@ WHERE = {
     "command": "the command line of `trtllm-build`",
 }
 _NOTHING: tuple[Json, ...] = (None, (), [], "NONE")
+
+MAX_LISTED = 9
+"""Keys of a section that a hint names."""
 
 
 def explain_all() -> dict[str, Json]:
@@ -226,9 +228,13 @@ def _unknown(name: str, wanted: str) -> UsageError:
         *(key.removeprefix("engine.") for key, _ in _recipe_keys()),
         *GONE,
         *DECIDED,
-        *EngineSettings.model_fields,
     }
+    within = [key for key, _ in _recipe_keys() if f".{wanted}." in f".{key}"]
     nearest = difflib.get_close_matches(wanted, known, n=3)
     listed = ", ".join(f"`{each}`" for each in nearest)
     hint = f"did you mean {listed}?" if nearest else "`trtllm-pack explain` lists the options"
+    if within:
+        listed = ", ".join(f"`{each}`" for each in within[:MAX_LISTED])
+        more = f" and {len(within) - MAX_LISTED} more" if len(within) > MAX_LISTED else ""
+        hint = f"it is a section of a recipe, with {listed}{more}"
     return UsageError(f"`{name}` is neither an option nor a rule", hint=hint)

@@ -217,7 +217,9 @@ def seconds_left(done: int, total: int, rate: float) -> float | None:
 
 def speed(rate: float, unit: str) -> str:
     """A rate, for people."""
-    return f"{rate / 1e6:,.1f} MB/s" if unit == "bytes" else f"{rate:,.0f} {unit}/s"
+    if unit == "bytes":
+        return f"{rate / 1e6:,.1f} MB/s"
+    return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s"
 
 
 def outcome(result: StageResult) -> str:

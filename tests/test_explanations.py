@@ -78,6 +78,15 @@ def test_an_unknown_name_is_an_error_with_the_nearest() -> None:
     with pytest.raises(UsageError) as caught:
         explain("qqqq")
     assert "lists the options" in str(caught.value.hint)
+    with pytest.raises(UsageError) as caught:
+        explain("engine.tensorrt")
+    assert str(caught.value.hint) == (
+        "it is a section of a recipe, with `engine.tensorrt.strip_weights`, "
+        "`engine.tensorrt.version_compatible`"
+    )
+    with pytest.raises(UsageError) as caught:
+        explain("engine")
+    assert str(caught.value.hint).endswith("more")
 
 
 def test_the_command_answers_and_fails_with_2() -> None:

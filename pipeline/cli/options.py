@@ -23,7 +23,10 @@ StoreOpt = Annotated[
     ),
 ]
 OutOpt = Annotated[
-    Path | None, typer.Option("--out", help="Also place the artifact in this folder.")
+    Path | None,
+    typer.Option(
+        "--out", help="Also place the artifact in this folder, instead of an earlier one there."
+    ),
 ]
 OfflineOpt = Annotated[bool, typer.Option("--offline", help="Make no network request.")]
 LockTimeoutOpt = Annotated[

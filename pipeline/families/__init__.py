@@ -91,6 +91,4 @@ def expected_inventory(
     What TensorRT-LLM 1.2 requires; a tensor that is left out would be filled with random values.
     """
     model_class = find_family(config["architecture"]).model_class
-    return inventory.expected_inventory(
-        model_class.parameters, model_class.completed(config), rank
-    )
+    return inventory.expected_inventory(model_class.parameters, model_class.completed(config), rank)

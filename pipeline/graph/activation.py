@@ -6,8 +6,6 @@ form of `gelu`. What is computed here is the model as it was trained: the name's
 
 from __future__ import annotations
 
-import numpy as np
-
 from pipeline.graph.builder import GraphBuilder
 
 ACTIVATIONS = (
@@ -51,29 +49,29 @@ def gated_halves(g: GraphBuilder, kind: str, x: str, name: str, num_parts: int =
     return g.node("Mul", [plain, activation(g, kind, gate, f"{name}.act")], name)
 
 
-def gegelu(g: GraphBuilder, x: str, limit: float | None, name: str) -> str:
-    """`quick_gelu(min(a, limit)) * (clip(b, -limit, limit) + 1)`: `[..., 2 * size]` -> half of it.
+def gegelu(g: GraphBuilder, x: str, size: int, limit: float | None, name: str) -> str:
+    """`quick_gelu(min(a, limit)) * (clip(b, -limit, limit) + 1)`: `[b, s, 2 * size]` -> half of it.
 
     `a` are the even rows, `b` the odd ones (Phi-3-small; TensorRT-LLM 1.2 `functional.py`): pairs
-    stay together in any layout.
+    stay together in any layout. Neither `Slice` nor `Clip`: ONNX Runtime's CUDA provider has not
+    both for bfloat16.
     """
-    gate, plain = _every_other(g, x, 0, f"{name}.gate"), _every_other(g, x, 1, f"{name}.plain")
+    pairs_shape = g.shared(f"shape.pairs.{size}", lambda n: g.constant(n, [0, 0, size, 2]))
+    pairs = g.node("Reshape", [x, pairs_shape], f"{name}.pairs")
+    names = [f"{name}.gate", f"{name}.plain"]
+    gate, plain = g.several("Split", [pairs], names, axis=-1, num_outputs=2)  # [b, s, size, 1]
     if limit is not None:
-        high = g.number(limit, f"{name}.high")
+        high, low = g.number(limit, f"{name}.high"), g.number(-limit, f"{name}.low")
         gate = g.node("Min", [gate, high], f"{name}.gate_cut")
-        low = g.number(-limit, f"{name}.low")
-        plain = g.node("Clip", [plain, low, high], f"{name}.plain_cut")
+        plain = g.node("Min", [plain, high], f"{name}.plain_below")
+        plain = g.node("Max", [plain, low], f"{name}.plain_cut")
     shifted = g.node("Add", [plain, g.number(1.0, f"{name}.one")], f"{name}.shifted")
-    return g.node("Mul", [_quick_gelu(g, gate, f"{name}.act"), shifted], name)
+    made = g.node("Mul", [_quick_gelu(g, gate, f"{name}.act"), shifted], f"{name}.by_pair")
+    flat_shape = g.shared(f"shape.halves.{size}", lambda n: g.constant(n, [0, 0, size]))
+    return g.node("Reshape", [made, flat_shape], name)
 
 
 def _quick_gelu(g: GraphBuilder, x: str, name: str) -> str:
     """`x * sigmoid(1.702 * x)`."""
     steeper = g.node("Mul", [x, g.number(1.702, f"{name}.slope")], f"{name}.steeper")
     return g.node("Mul", [x, g.node("Sigmoid", [steeper], f"{name}.sigmoid")], name)
-
-
-def _every_other(g: GraphBuilder, x: str, start: int, name: str) -> str:
-    """Every other value of the last axis, from the first or the second."""
-    at = {"start": start, "end": int(np.iinfo(np.int64).max), "axis": -1, "step": 2}
-    return g.node("Slice", [x, *(g.constant(f"{name}.{k}", [v]) for k, v in at.items())], name)

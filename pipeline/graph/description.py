@@ -57,7 +57,7 @@ class Attention:
 
     `scale` multiplies queries and keys' products, `softcap` bounds them. `window`: how many last
     tokens a token sees, itself included. `head_norm`: the norm of every head of queries and keys,
-    before rotary positions. `clip`: bound of queries, keys and values as projected.
+    before rotary positions or after. `clip`: bound of queries, keys and values as projected.
     """
 
     num_attention_heads: int
@@ -70,6 +70,7 @@ class Attention:
     block_sparse: BlockSparse | None = None
     softcap: float | None = None
     head_norm: Norm | None = None
+    norm_after_rotary: bool = False
     clip: float | None = None
 
     @property

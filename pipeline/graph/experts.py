@@ -90,17 +90,6 @@ def shared_expert(
     return g.node("Mul", [g.node("Sigmoid", [gate], f"{name}.share"), out], name)
 
 
-def unstacked(g: GraphBuilder, stacked: str, count: int, name: str) -> list[str]:
-    """`[count, rows, columns]` as `count` matrices; of a constant, ONNX Runtime cuts it at loading.
-
-    External data that lies in a file is better named once per expert: nothing is copied then.
-    """
-    outputs = [f"{name}.cut{i}" for i in range(count)]
-    cut = g.several("Split", [stacked], outputs, axis=0, num_outputs=count)
-    first = g.constant(f"{name}.first", [0])
-    return [g.node("Squeeze", [part, first], f"{name}.{i}") for i, part in enumerate(cut)]
-
-
 def _all(
     g: GraphBuilder, kind: str, weights: ExpertWeights, flat: str, chosen: Chosen, name: str
 ) -> str:

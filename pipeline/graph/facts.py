@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import onnx
-
-from pipeline.artifact import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +25,11 @@ class GraphFacts:
     """
 
     compute_dtype: str
-    num_layers: int
     attention_sites: int
     op_counts: dict[str, int]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     weight_files: tuple[str, ...]
-
-    def as_json(self) -> dict[str, Json]:
-        """These facts for a record."""
-        return asdict(self)
 
 
 def graph_facts(model: onnx.ModelProto, compute_dtype: str, attention_sites: int) -> GraphFacts:
@@ -45,7 +38,6 @@ def graph_facts(model: onnx.ModelProto, compute_dtype: str, attention_sites: int
     counts = Counter(node.op_type for node in graph.node)
     return GraphFacts(
         compute_dtype=compute_dtype,
-        num_layers=sum(value.name.startswith("past_key.") for value in graph.input),
         attention_sites=attention_sites,
         op_counts=dict(sorted(counts.items())),
         inputs=tuple(_port(value) for value in graph.input),

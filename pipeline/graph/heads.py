@@ -18,14 +18,20 @@ from pipeline.graph.parts import Parts
 def heads_of(
     parts: Parts, attention: Attention, layer: int, part: Literal["q", "k", "v"], hidden: str
 ) -> str:
-    """Project to heads, with norm and positions: -> `[b, heads, s, head_size]`."""
+    """Project to heads, with norm and positions: -> `[b, heads, s, head_size]`.
+
+    In the order "tokens": -> `[b, s, heads * head_size]`.
+    """
     g, name, kind = parts.g, f"layers.{layer}.attention.{part}", attention.head_norm
     heads = attention.num_attention_heads if part == "q" else attention.num_key_value_heads
     x = _projected(parts, attention, layer, part, hidden)
+    by_token = parts.order == "tokens" or attention.norm_after_rotary
+    if part != "v" and by_token:
+        x = _by_token(parts, attention, layer, part, x, heads)
     if parts.order == "tokens":
-        return _by_token(parts, attention, layer, part, x, heads)
+        return x
     x = split_heads(g, x, heads, attention.head_size, f"{name}.by_token")  # [b, s, heads, d]
-    if part == "v":
+    if part == "v" or by_token:
         return g.node("Transpose", [x], name, perm=[0, 2, 1, 3])
     if kind is not None:
         x = head_norm(g, parts.weights, kind, part, layer, x, heads)
@@ -33,22 +39,25 @@ def heads_of(
 
 
 def _by_token(
-    parts: Parts,
-    attention: Attention,
-    layer: int,
-    part: Literal["q", "k", "v"],
-    x: str,
-    heads: int,
+    parts: Parts, attention: Attention, layer: int, part: Literal["q", "k"], x: str, heads: int
 ) -> str:
     """Norm and positions of `[b, s, heads * head_size]`, which keeps its dims."""
-    if part == "v":
-        return x
+    if attention.head_norm is None:
+        return rotate(parts, attention, x, heads)
+    if attention.norm_after_rotary:
+        return _normed(parts, attention, layer, part, rotate(parts, attention, x, heads), heads)
+    return rotate(parts, attention, _normed(parts, attention, layer, part, x, heads), heads)
+
+
+def _normed(
+    parts: Parts, attention: Attention, layer: int, part: Literal["q", "k"], x: str, heads: int
+) -> str:
+    """The norm of every head of `[b, s, heads * head_size]`."""
     g, name, kind = parts.g, f"layers.{layer}.attention.{part}", attention.head_norm
-    if kind is not None:
-        split = split_heads(g, x, heads, attention.head_size, f"{name}.by_head")
-        split = head_norm(g, parts.weights, kind, part, layer, split, heads)
-        x = joined_heads(g, split, heads * attention.head_size, f"{name}.normed.joined")
-    return rotate(parts, attention, x, heads)
+    assert kind is not None
+    split = split_heads(g, x, heads, attention.head_size, f"{name}.by_head")
+    split = head_norm(g, parts.weights, kind, part, layer, split, heads)
+    return joined_heads(g, split, heads * attention.head_size, f"{name}.normed.joined")
 
 
 def joined_heads(g: GraphBuilder, x: str, width: int, name: str) -> str:

@@ -23,6 +23,9 @@ def check_inventory(checkpoint: TrtllmCheckpoint) -> None:
         except ValueError as error:  # a size that the ranks cannot share evenly
             faults.append(f"the sizes of `config.json` do not fit its `mapping`: {error}")
             break
+        except KeyError as error:
+            faults.append(f"`config.json` has no `{error.args[0]}`")
+            break
         faults += _faults(checkpoint, rank, expected)
     if faults:
         raise VerificationError(

@@ -173,8 +173,8 @@ def _mapping(keys: Keys) -> list[str]:
     Attention that is not split as the rest is, and layers that are not split evenly, are refused.
     """
     tp_size, _ = keys.count("tp_size", 1), keys.count("pp_size", 1)
-    experts = [max(0, int(keys.number(name, -1))) for name in ("moe_tp_size", "moe_ep_size")]
-    given = [size for size in experts if size]
+    names = ("moe_tp_size", "moe_ep_size")
+    given = [keys.count(name) for name in names if keys.get(name, -1) not in (-1, 0)]
     fits = math.prod(given) == tp_size if len(given) == 2 else not tp_size % math.prod(given)
     if not fits:
         keys.faults.append(f"the sizes of `mapping` do not fit: `tp_size` {tp_size}, MoE {given}")

@@ -27,9 +27,8 @@ def dense_mlp(g: GraphBuilder, weights: JoinedWeights, mlp: Mlp, layer: int, hid
             gate = _split(g, weights, f"{mlp.name}.gate", layer, hidden, scope)
             inner = g.node("Mul", [inner, gate], f"{scope}.gated")
     elif mlp.gate == "gegelu":
-        inner = gegelu(
-            g, _split(g, weights, stored, layer, hidden, scope), mlp.limit, f"{scope}.gated"
-        )
+        both = _split(g, weights, stored, layer, hidden, scope)
+        inner = gegelu(g, both, size, mlp.limit, f"{scope}.gated")
     else:
         first, second = (_block(g, weights, stored, layer, hidden, (size, size), i) for i in (0, 1))
         activated = activation(g, mlp.activation, second, f"{scope}.act")

@@ -12,7 +12,7 @@ def norm(
 ) -> str:
     """The norm whose tensors are `<stored>.weight` and, where there is one, `<stored>.bias`.
 
-    x `[batch, seq, hidden_size]`, weight and bias `[hidden_size]`.
+    x `[..., hidden_size]`, weight and bias `[hidden_size]`.
     """
     bias = f"{stored}.bias"
     name = stored.removeprefix("transformer.") if layer is None else f"layers.{layer}.{stored}"

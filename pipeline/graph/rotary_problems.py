@@ -79,7 +79,7 @@ def _key_faults(rotary: Rotary, kind: str) -> Iterator[str]:
             yield f"`rotary_scaling` has the `{name}` `{value}`, expected {expected}"
     if scaling.get("rope_theta", rotary.base) != rotary.base:
         yield f"two rotary bases disagree: {rotary.base} and {scaling['rope_theta']}"
-    if len({scaling[name] for name in ("rope_type", "type") if name in scaling}) > 1:
+    if len({str(scaling[name]) for name in ("rope_type", "type") if name in scaling}) > 1:
         yield "`rope_type` and `type` of `rotary_scaling` disagree"
     low, high = scaling.get("low_freq_factor"), scaling.get("high_freq_factor")
     if _is_number(low) and _is_number(high) and not 0 < low < high:

@@ -10,7 +10,7 @@ from pipeline.artifact import Json
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
 from pipeline.errors import PipelineError, VerificationError
 from pipeline.parity.bisection import first_departure
-from pipeline.parity.record import PHASES
+from pipeline.parity.record import PHASES, told_layers
 from pipeline.parity.reference import SourceModel, reference_logits
 from pipeline.parity.sequences import TokenSequence, num_decoded
 from pipeline.parity.thresholds import Thresholds
@@ -142,7 +142,7 @@ def _layer_fact(check: LogitsCheck, progress: Progress) -> str:
     """The first layer after which the logits depart, found by executing fewer layers."""
 
     def agrees(num_layers: int) -> bool:
-        progress.note(f"the logits differ; comparing the first {num_layers} layers alone")
+        progress.note(f"the logits differ; comparing {told_layers(num_layers)} alone")
         return _compare(check, num_layers, lambda _: None).agrees
 
     try:
@@ -156,7 +156,8 @@ def _layer_fact(check: LogitsCheck, progress: Progress) -> str:
             f"already the first layer alone differs: layer 0 ({where}), or what is around all "
             "layers (embedding, final norm, head), or a key of config.json about all layers"
         )
-    return f"the first {layer} layers agree; layer {layer} makes the difference ({where})"
+    agrees_before = f"{told_layers(layer)} agree{'s' if layer == 1 else ''}"
+    return f"{agrees_before}; layer {layer} makes the difference ({where})"
 
 
 def _told(figures: Figures, allowed: Thresholds) -> str:

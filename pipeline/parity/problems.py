@@ -92,7 +92,9 @@ def _class_problems(source: Mapping[str, Json]) -> list[Problem]:
 def _config_problems(model_type: str, source: Mapping[str, Json]) -> list[Problem]:
     """transformers' class for a config must take this one."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.utils.logging import set_verbosity_error
 
+    set_verbosity_error()  # what is wrong is raised; its advice would stand among our events
     try:
         CONFIG_MAPPING[model_type].from_dict(dict(source))
     except Exception as error:  # noqa: BLE001 - each class has its own checks, and errors

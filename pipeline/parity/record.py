@@ -10,16 +10,17 @@ PHASES = ("prefill", "decoding")
 """All positions read at once; the last ones of each sequence read token by token."""
 
 
+def told_layers(number: int) -> str:
+    """`the first layer`, or `the first 4 layers`."""
+    return "the first layer" if number == 1 else f"the first {number} layers"
+
+
 def logits_text(record: Mapping[str, Json]) -> str:
     """For example `logits as transformers 5.24.0 gives them: cosine 1, norms off by 2e-07, ...`."""
     phases = [record[phase] for phase in PHASES]
     reference = record["reference"]
     layers = (
-        ""
-        if record["layers"] == record["of_layers"]
-        else " of the first layer"
-        if record["layers"] == 1
-        else f" of the first {record['layers']} layers"
+        "" if record["layers"] == record["of_layers"] else f" of {told_layers(record['layers'])}"
     )
     return (
         f"logits{layers} as {reference['backend']} {reference['version']} gives them "

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline import __version__
-from pipeline.artifact import Json
+from pipeline.artifact import Json, check_digests
 from pipeline.progress import Progress
 from pipeline.pytorch_plan import PytorchPlan
 from pipeline.release.finish import finish_release, portable_recipe, release_summary
@@ -25,7 +25,11 @@ def settings(plan: PytorchPlan) -> Json:
 
 
 def run(plan: PytorchPlan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
-    """Lay out the release folder `<name>/`, then pack `<name>.tar`; the weights are linked."""
+    """Lay out the release folder `<name>/`, then pack `<name>.tar`; the weights are linked.
+
+    Raises VerificationError where a byte of the source changed in the store.
+    """
+    check_digests(inputs["download"])
     name = plan.recipe.name
     manifest = write_pytorch_folder(
         out_dir / name,

@@ -112,7 +112,13 @@ def _open_executor(plan: Plan, inputs: Inputs) -> Generator:
             f"{plan.executor_reason}",
             hint="run on a machine with a target GPU, or set `smoke.require_engine: false`",
         )
-    return open_reference(checkpoint_dir, plan.recipe.engine)
+    return _open_reference(plan, inputs)
+
+
+def _open_reference(plan: Plan, inputs: Inputs) -> Generator:
+    """The same graph on the CPU, over rank files that are as they were published."""
+    check_digests(inputs["convert"])
+    return open_reference(inputs["convert"].path, plan.recipe.engine)
 
 
 def _comparison(
@@ -128,7 +134,7 @@ def _comparison(
         return {"compared": False, "reason": NO_ENGINE}
     vocab_size = plan.conversion.config["vocab_size"]
     progress.start("compare", len(greedy), "prompts")
-    with open_reference(inputs["convert"].path, plan.recipe.engine) as reference:
+    with _open_reference(plan, inputs) as reference:
         found = compare_with(reference, greedy, generations, compare, vocab_size)
     progress.advance(len(greedy))
     return found

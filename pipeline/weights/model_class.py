@@ -91,7 +91,8 @@ class ModelClass:
         for key, value in config.items():
             default = made.get(key)
             if isinstance(default, Mapping) and isinstance(value, Mapping):
-                made[key] = {**default, **value}
+                stated = {name: item for name, item in value.items() if item is not None}
+                made[key] = {**default, **stated}
             elif value is not None or not (key in made or isinstance(self.keys.get(key), Formula)):
                 made[key] = value
         for key, default in self.keys.items():

@@ -89,8 +89,8 @@ def parallelism_of(config: Mapping[str, Json]) -> Parallelism:
     stands for one; `models/modeling_utils.py`).
     """
     mapping = config.get("mapping") or {}
-    sizes = {key: mapping.get(key, 1) for key in ("tp_size", "pp_size", "cp_size")}
-    experts = {key: max(0, mapping.get(key, 0)) for key in ("moe_tp_size", "moe_ep_size")}
-    is_shared = config.get("use_parallel_embedding", False)
-    dim = config.get("embedding_sharding_dim", 0) if is_shared else None
+    sizes = {key: mapping.get(key) or 1 for key in ("tp_size", "pp_size", "cp_size")}
+    experts = {key: max(0, mapping.get(key) or 0) for key in ("moe_tp_size", "moe_ep_size")}
+    is_shared = config.get("use_parallel_embedding")
+    dim = config.get("embedding_sharding_dim") or 0 if is_shared else None
     return Parallelism(**sizes, **experts, embedding_dim=dim)

@@ -13,6 +13,7 @@ from pipeline.engines.onnxruntime.cpu_session import (
 )
 from pipeline.families import Family
 from pipeline.graph.decoder import GraphOptions, decoder_model
+from pipeline.graph.parts import Dialect
 from pipeline.graph.positions import Form
 from tests.families.fixtures import FIXTURES
 from tests.weights.converting import convert, plan
@@ -28,12 +29,22 @@ def converted(
     return open_trtllm_checkpoint(convert(made, FIXTURES / name, folder / f"{tp_size}x{pp_size}"))
 
 
-def session(checkpoint: TrtllmCheckpoint, positions: int, form: Form = "mask") -> CpuSession:
+def session(
+    checkpoint: TrtllmCheckpoint,
+    positions: int,
+    form: Form = "mask",
+    dialect: Dialect = "onnxruntime",
+) -> CpuSession:
     """The decoder graph of a checkpoint, loaded, on one thread: the fixtures are tiny."""
     graph, _ = decoder_model(
         checkpoint,
         GraphOptions(
-            positions, "float32", form=form, fixed_cache=False, flat_linear=form == "mask"
+            positions,
+            "float32",
+            form=form,
+            fixed_cache=False,
+            dialect=dialect,
+            flat_linear=form == "mask" and dialect == "onnxruntime",
         ),
     )
     options = session_options()

@@ -81,6 +81,14 @@ def test_logits_of_a_split_checkpoint_by_lengths(name: str, tmp_path: Path) -> N
     assert_near(session(checkpoint, expected.positions, form="lengths"), expected)
 
 
+@pytest.mark.parametrize("name", ["gemma2", "deepseek-v2", "qwen2moe", "phimoe", "dbrx"])
+def test_logits_in_the_words_that_tensorrt_wants(name: str, tmp_path: Path) -> None:
+    """Where it wants others than ONNX Runtime; executed by that all the same."""
+    expected = reference(name)
+    checkpoint = converted(name, tmp_path, 2)
+    assert_near(session(checkpoint, expected.positions, dialect="tensorrt"), expected)
+
+
 @pytest.mark.parametrize("embedding_dim", [0, 1])
 @pytest.mark.parametrize("name", ["gpt2", "opt", "opt-350m"])
 def test_learned_positions_are_shared_as_the_embedding(

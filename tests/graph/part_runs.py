@@ -49,3 +49,11 @@ def largest_error(found: Array, expected: Array) -> float:
     assert found.shape == expected.shape
     assert np.isfinite(found).all()
     return float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-30))
+
+
+def unstacked(g: GraphBuilder, stacked: str, count: int, name: str) -> list[str]:
+    """`[count, rows, columns]` as `count` matrices."""
+    outputs = [f"{name}.cut{i}" for i in range(count)]
+    cut = g.several("Split", [stacked], outputs, axis=0, num_outputs=count)
+    first = g.constant(f"{name}.first", [0])
+    return [g.node("Squeeze", [part, first], f"{name}.{i}") for i, part in enumerate(cut)]

@@ -81,7 +81,7 @@ def test_gegelu_takes_pairs_and_clamps_both(limit: float | None) -> None:
     if limit is not None:
         gate, plain = np.minimum(gate, limit), np.clip(plain, -limit, limit)
     expected = gate * sigmoid(1.702 * gate) * (plain + 1)
-    assert largest_error(run(lambda g, x: gegelu(g, x, limit, "act"), X), expected) < 1e-6
+    assert largest_error(run(lambda g, x: gegelu(g, x, 6, limit, "act"), X), expected) < 1e-6
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -92,5 +92,6 @@ def test_tensorrt_compiles_them(dtype: str) -> None:
         g.output(activation(g, kind, x, kind), dtype, ["b", 24])
     g.output(gated_halves(g, "silu", x, "gated"), dtype, ["b", 12])
     g.output(gated_halves(g, "silu", x, "gated_parts", 2), dtype, ["b", 12])
-    g.output(gegelu(g, x, 20.0, "gegelu"), dtype, ["b", 12])
+    row = g.node("Unsqueeze", [x, g.constant("axis", [1])], "row")
+    g.output(gegelu(g, row, 12, 20.0, "gegelu"), dtype, ["b", 1, 12])
     assert compile_part(g, {"x": [(1, 24), (8, 24), (8, 24)]}) == 0

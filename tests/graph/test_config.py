@@ -11,7 +11,8 @@ import pytest
 from pipeline.errors import RecipeError
 from pipeline.families import all_families
 from pipeline.graph.config import graph_problems, read_decoder, readers
-from pipeline.graph.description import Attention, Mlp
+from pipeline.graph.description import Attention, Experts, Mlp
+from pipeline.graph.expert_description import Routing
 from tests.tiny_decoder import Shape
 
 
@@ -93,6 +94,54 @@ def test_of_another_architecture_that_alone_is_told() -> None:
 )
 def test_what_the_graph_cannot_honour_is_an_error(overrides: dict[str, Any], fact: str) -> None:
     facts = facts_of(**overrides)
+    assert len(facts) == 1
+    assert facts[0].startswith(fact)
+
+
+MOE = {"num_experts": 8, "top_k": 3, "tp_mode": 0, "shared_expert_intermediate_size": 0}
+GROUPS = {
+    "normalization_mode": 3,
+    "device_limited_n_group": 4,
+    "device_limited_topk_group": 2,
+    "device_limited_routed_scaling_factor": 2.5,
+}
+
+
+@pytest.mark.parametrize(
+    ("more", "routing"),
+    [
+        ({}, Routing(8, 3, renormalised=True)),  # MoeConfig's default
+        ({"normalization_mode": 0}, Routing(8, 3)),
+        ({"normalization_mode": 1, "device_limited_n_group": 4}, Routing(8, 3, renormalised=True)),
+        ({"normalization_mode": 2}, Routing(8, 3, "sparse_mixer")),
+        (
+            {"normalization_mode": 2, "sparse_mixer_epsilon": 0.2},
+            Routing(8, 3, "sparse_mixer", epsilon=0.2),
+        ),
+        (GROUPS, Routing(8, 3, scaling=2.5, num_groups=4, top_groups=2)),
+    ],
+)
+def test_routings(more: dict[str, Any], routing: Routing) -> None:
+    config = Shape().config() | {"moe": MOE | more, "hidden_act": "swiglu"}
+    mlp = read_decoder(config).layers[0].mlp
+    assert isinstance(mlp, Experts)
+    assert mlp.routing == routing
+
+
+@pytest.mark.parametrize(
+    ("more", "fact"),
+    [
+        ({"normalization_mode": 4}, "`moe.normalization_mode` is `4`"),
+        ({"tp_mode": 1}, "`moe.tp_mode` is `1`; supported: `0`"),
+        ({"device_limited_routed_scaling_factor": 2.5}, "`moe.device_limited_routed_scaling_f"),
+        ({"top_k": None}, "`moe.top_k` is missing"),
+        ({"shared_expert_intermediate_size": "x"}, "`moe.shared_expert_intermediate_size` is"),
+        ({**GROUPS, "device_limited_n_group": 3}, "`moe`: 8 experts cannot be put in 3 groups"),
+        ({**GROUPS, "device_limited_topk_group": 1}, "`moe`: 1 groups of 2 have no 3 experts"),
+    ],
+)
+def test_routings_that_cannot_be_honoured(more: dict[str, Any], fact: str) -> None:
+    facts = facts_of(moe=MOE | more, hidden_act="swiglu")
     assert len(facts) == 1
     assert facts[0].startswith(fact)
 

@@ -246,7 +246,7 @@ def test_facts_count_the_graph(tmp_path: Path) -> None:
         max_seq_len=MAX_SEQ_LEN,
         compute_dtype="float16",
     )
-    assert facts.num_layers == facts.attention_sites == 3
+    assert facts.attention_sites == 3
     assert facts.op_counts["Attention"] == 3
     assert facts.op_counts["TensorScatter"] == facts.op_counts["RotaryEmbedding"] == 6
     assert facts.op_counts["RMSNormalization"] == 7
@@ -257,7 +257,6 @@ def test_facts_count_the_graph(tmp_path: Path) -> None:
     assert ports["past_value.2"] == ("float16", ("batch", 2, MAX_SEQ_LEN, 16))
     assert facts.outputs[0].name == "logits"
     assert facts.outputs[0].dims == ("batch", shape.vocab_size)
-    assert facts.as_json()["op_counts"] == facts.op_counts
 
 
 def test_dynamic_scaling_is_refused_beyond_its_trained_length(tmp_path: Path) -> None:

@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.graph.builder import GraphBuilder, numpy_dtype
 from pipeline.graph.expert_description import Routing
-from pipeline.graph.experts import (
-    ExpertWeights,
-    SharedWeights,
-    mixture,
-    shared_expert,
-    unstacked,
-)
-from tests.graph.part_runs import Array, compile_part, execute, largest_error
+from pipeline.graph.experts import ExpertWeights, SharedWeights, mixture, shared_expert
+from tests.graph.part_runs import Array, compile_part, execute, largest_error, unstacked
 from tests.graph.references import MODES, expected
 
 WAYS = ("all", "chosen")

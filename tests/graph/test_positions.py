@@ -95,6 +95,15 @@ def test_block_sparse_attention(form: Literal["mask", "lengths"], homogeneous: b
     assert told > 0
 
 
+@pytest.mark.parametrize("sparse", [BlockSparse(8, 2, 3, True), BlockSparse(1, 16, 17, True)])
+def test_one_key_that_the_last_token_does_not_see(sparse: BlockSparse) -> None:
+    """Sixteen near slots of seventeen: blocks matter, if only to the last token of all."""
+    g = GraphBuilder("float32")
+    g.input("input_ids", "int64", ["batch", "seq"])
+    at = Positions(g, "lengths", SLOTS, SLOTS, None)
+    assert at.visible(described(block_sparse=sparse)).mask is not None
+
+
 def test_what_never_matters_needs_no_mask() -> None:
     """Up to the window's own length, lengths say it all: flash kernels take those."""
     g = GraphBuilder("float32")

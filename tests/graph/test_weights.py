@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.checkpoint.safetensors_file import TensorInfo
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
 from pipeline.errors import VerificationError
 from pipeline.families import find_family
@@ -18,8 +19,9 @@ from pipeline.graph.weights import Joined, JoinedWeights
 from pipeline.weights.layout import plan_conversion
 from pipeline.weights.parallel import Parallelism
 from tests.families.fixtures import FIXTURES, open_fixture
+from tests.graph.random_checkpoints import random_checkpoint
 from tests.tiny_decoder import EIGHT_HEADS, Shape, random_weights, write_checkpoint
-from tests.weights.converting import convert
+from tests.weights.converting import convert, plan
 
 
 def open_weights(folder: Path) -> JoinedWeights:
@@ -123,3 +125,14 @@ def test_experts_join_over_both_kinds_of_ranks(tmp_path: Path, name: str) -> Non
             assert np.array_equal(one, stack[expert])
     first = stacks.pop((1, 1))
     assert all(np.array_equal(first, stack) for stack in stacks.values())
+
+
+def test_norms_of_repeated_heads_are_taken_once(tmp_path: Path) -> None:
+    """Six ranks with a query head each, two K/V heads: ranks 0 and 3 are the first of theirs."""
+    config = dict(plan(FIXTURES / "cohere-qk-norm", dtype="float32").config)
+    config |= {"intermediate_size": 48, "mapping": {"tp_size": 6, "world_size": 6}}
+    weights = JoinedWeights(random_checkpoint(config, tmp_path / "random"))
+    joined = weights.kv_split("attention.k_layernorm.weight", 0, 2)
+    files = [part.file for part in joined.parts if isinstance(part, TensorInfo)]
+    assert files == ["rank0.safetensors", "rank3.safetensors"]
+    assert joined.shape == (2, config["head_size"])

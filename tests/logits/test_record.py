@@ -39,6 +39,7 @@ def test_the_line_has_the_worst_of_both_phases() -> None:
         "cosine 0.9999998, norms off by 4e-07, relative error 3e-06 at most"
     )
     assert logits_text({**RECORD, "layers": 4}).startswith("logits as transformers 5.24.0 gives")
+    assert logits_text({**RECORD, "layers": 1}).startswith("logits of the first layer as ")
 
 
 def test_the_table_has_a_row_for_each_side_and_phase() -> None:

@@ -10,14 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.graph.builder import GraphBuilder
 from pipeline.graph.expert_description import Routing
-from pipeline.graph.experts import (
-    ExpertWeights,
-    SharedWeights,
-    mixture,
-    shared_expert,
-    unstacked,
-)
-from tests.graph.part_runs import execute, largest_error
+from pipeline.graph.experts import ExpertWeights, SharedWeights, mixture, shared_expert
+from tests.graph.part_runs import execute, largest_error, unstacked
 
 pytestmark = pytest.mark.torch
 

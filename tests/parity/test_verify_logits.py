@@ -163,7 +163,7 @@ def test_a_doctored_rank_file_is_found(
     with pytest.raises(VerificationError) as caught:
         compare_logits(check, Silent())
     assert caught.value.facts[-1] == (
-        "the first 1 layers agree; layer 1 makes the difference (`transformer.layers.1` of "
+        "the first layer agrees; layer 1 makes the difference (`transformer.layers.1` of "
         "`rank0.safetensors`, `rank1.safetensors`)"
     )
 

@@ -92,6 +92,18 @@ def test_two_stages_of_the_same_names() -> None:
     assert PYTORCH_STAGES[0] is STAGES[0]
 
 
+def test_a_byte_of_the_source_that_changed_in_the_store_is_not_handed_out(tmp_path: Path) -> None:
+    plan, store = plan_in(write_source(tmp_path)), Store(tmp_path / "store")
+    (fetched,) = run(plan, store, "download", Quiet(), lock_timeout_s=5)
+    path = fetched.artifact.path / "model-00001-of-00002.safetensors"
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(VerificationError, match="damaged"):
+        run(plan, store, "package", Quiet(), lock_timeout_s=5)
+
+
 def test_the_release_holds_the_checkpoint_as_it_was(tmp_path: Path) -> None:
     release = release_in(write_source(tmp_path)) / "tiny"
     names = {path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file()}

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from pipeline.artifact import Artifact, Manifest
+from pipeline.artifact import Artifact, Manifest, describe
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
 from pipeline.engines.generation import Generation, OnToken
 from pipeline.engines.generator import GenerationRequest, SessionGenerator
@@ -181,6 +181,23 @@ def test_without_a_gpu_the_same_graph_is_executed_and_said_so(
         f"the same decoder graph, computed in float32 by ONNX Runtime {by['version']} on the CPU; "
         f"the `tensorrt` engine was not executed: {REASON}"
     )
+
+
+def test_rank_files_that_changed_in_the_store_are_not_executed(
+    folders: Mapping[str, Path], tmp_path: Path
+) -> None:
+    manifest = describe(folders["convert"], "convert", "0" * 64, {}, {})
+    broken = [replace(entry, blake3="0" * 64) for entry in manifest.files]
+    inputs = {
+        **{
+            name: Artifact(path, Manifest(name, "0" * 64, {}, {}, ()))
+            for name, path in folders.items()
+        },
+        "convert": Artifact(folders["convert"], replace(manifest, files=tuple(broken))),
+    }
+    with pytest.raises(VerificationError, match="damaged"):
+        STAGE.run(plan_for(executor="onnxruntime"), inputs, tmp_path, Silent())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_required_engine_that_cannot_run_is_an_error(

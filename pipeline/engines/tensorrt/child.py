@@ -66,7 +66,8 @@ def build(
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         kind = ResourceError if full else ToolFailed
-        raise kind(f"the engine could not be written: {error.strerror}") from None
+        hint = "free some space, or name a store on a larger disk by `--store`" if full else None
+        raise kind(f"the engine could not be written: {error.strerror}", hint=hint) from None
     if not built:
         raise _refused(log.lines)
     return inventory

@@ -88,7 +88,8 @@ FACTS = {
     "experts": Fact(
         "a mixture of experts",
         True,
-        "plain operators, every expert for every token: `IMoELayer` is for sm100, sm103 and sm110",
+        "plain operators, every expert for every token, as `IMoELayer` is for sm100, sm103 and "
+        "sm110 alone",
         f"{_RTX}; TensorRT documentation, 11.1, MoE (Mixture of Experts)",
         "built",
         "moe_fc1",

@@ -74,7 +74,8 @@ def fusion_problems(config: Mapping[str, Json], settings: EngineSettings) -> lis
     if reason is None:
         return []
     unfused = "`engine.attention: {context_fmha: false, require_fused: false}`"
-    hint = f"ask for unfused attention by {unfused}, or use the backend `onnxruntime`"
+    also = " and `checkpoint.dtype: float32`" if _unfused_problems(config) else ""
+    hint = f"ask for unfused attention by {unfused}{also}, or use the backend `onnxruntime`"
     if config["dtype"] not in ANY_LENGTH.dtypes:
         hint = f"set `checkpoint.dtype` to `bfloat16` or `float16`, or {hint}"
     return [Problem("build", f"the recipe asks for fused attention, but {reason} ({SOURCE})", hint)]

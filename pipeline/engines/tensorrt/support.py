@@ -88,12 +88,15 @@ def ways(config: Mapping[str, Json], settings: EngineSettings) -> list[str]:
         "value_size": sum(site.value_size != site.key_size for site in sites),
         "experts": sum(isinstance(layer.mlp, Experts) for layer in decoder.layers),
     }
-    return [_way(kind, count) for kind, count in found.items() if count]
+    capped = bool(found["softcap"])
+    return [_way(kind, count, capped=capped) for kind, count in found.items() if count]
 
 
-def _way(kind: str, layers: int) -> str:
+def _way(kind: str, layers: int, *, capped: bool) -> str:
+    """`capped`: soft-capping alone says what becomes of attention."""
     fact = FACTS[kind]
-    told = {True: "; attention stays fused", False: "; attention is not fused", None: ""}
+    fused = "" if capped else "; attention stays fused"
+    told = {True: fused, False: "; attention is not fused", None: ""}
     where = "1 layer" if layers == 1 else f"{layers} layers"
     return f"{fact.what} ({where}): {fact.way}{told[fact.fused]}"
 

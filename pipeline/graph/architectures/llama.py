@@ -13,6 +13,7 @@ from pipeline.graph.architectures.shared import (
     Sizes,
     attention,
     experts,
+    has_experts,
     norm,
     rotary,
     sizes,
@@ -62,7 +63,7 @@ def read(keys: Keys) -> Decoder:
 
 
 def _mlp(keys: Keys, of: Sizes) -> Mlp | Experts:
-    if keys.object("moe").get("num_experts"):
+    if has_experts(keys):
         return experts(keys, of.intermediate_size)
     activation = keys.choice("hidden_act", ACTIVATIONS)
     return Mlp("mlp", of.intermediate_size, activation, "apart")

@@ -70,10 +70,8 @@ def _rotary(keys: Keys, of: Sizes) -> Rotary:
 def _small(keys: Keys, of: Sizes, positions: Rotary) -> Decoder:
     keys.choice("hidden_act", ("gegelu",))
     limit = keys.limit("gegelu_limit")
-    scaled = keys.flag("mup_use_scaling")
-    multiplier, width = keys.number("mup_attn_multiplier", 1.0), keys.positive("mup_width_multiplier")
-    embedded = keys.number("mup_embedding_multiplier", 1.0)
-    scale = multiplier / of.head_size if scaled else of.head_size**-0.5
+    multiplier = keys.number("mup_attn_multiplier", 1.0)
+    scale = multiplier / of.head_size if keys.flag("mup_use_scaling") else of.head_size**-0.5
     sparse = BlockSparse(
         block_size=keys.count("blocksparse_block_size"),
         num_local_blocks=keys.count("blocksparse_num_local_blocks"),
@@ -89,6 +87,6 @@ def _small(keys: Keys, of: Sizes, positions: Rotary) -> Decoder:
     )
     return Decoder(
         **whole(keys, of, layers, norm(keys, "layer")),
-        embedding_multiplier=embedded,
-        logits_multiplier=1 / width,
+        embedding_multiplier=keys.number("mup_embedding_multiplier", 1.0),
+        logits_multiplier=1 / keys.positive("mup_width_multiplier"),
     )

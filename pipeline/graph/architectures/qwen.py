@@ -14,6 +14,7 @@ from pipeline.graph.architectures.shared import (
     Sizes,
     attention,
     experts,
+    has_experts,
     norm,
     rotary,
     sizes,
@@ -60,7 +61,7 @@ def read(keys: Keys) -> Decoder:
 
 def _mlp(keys: Keys, of: Sizes, kind: str) -> Mlp | Experts:
     shared = "moe_shared_expert_intermediate_size"
-    if keys.object("moe").get("num_experts"):
+    if has_experts(keys):
         keys.neutral(shared, keys.object("moe").get("shared_expert_intermediate_size", 0))
         return experts(keys, keys.count("moe_intermediate_size"))
     keys.neutral(shared, 0)

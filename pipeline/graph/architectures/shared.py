@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import NoneType
 from typing import Any, Literal
 
 from pipeline.graph.description import Attention, Experts, Layer, Mlp, Norm
@@ -135,9 +136,18 @@ PLAIN_ACTIVATIONS = ("silu", "gelu_new", "gelu_pytorch_tanh", "relu")
 """Of MLPs in classes that take no exact `gelu`."""
 
 
+def has_experts(keys: Keys) -> bool:
+    """Whether the object `moe` says that there are experts."""
+    count = keys.object("moe").get("num_experts")
+    if type(count) not in (int, NoneType):
+        keys.faults.append(f"`moe.num_experts` is `{count}`; expected a whole number")
+        return False
+    return bool(count)
+
+
 def no_experts(keys: Keys) -> None:
     """The object `moe`, where only dense MLPs are supported."""
-    if keys.object("moe").get("num_experts"):
+    if has_experts(keys):
         keys.faults.append("`moe` has experts; only dense MLPs are supported in this class")
 
 
@@ -152,9 +162,8 @@ def experts(keys: Keys, size: int) -> Experts:
     keys.choice("hidden_act", ("swiglu", "silu"))
     moe = keys.inner("moe")
     routing = _routing(moe)
-    shared = moe.get("shared_expert_intermediate_size", 0) and moe.count(
-        "shared_expert_intermediate_size"
-    )
+    size_of_shared = "shared_expert_intermediate_size"
+    shared = 0 if moe.get(size_of_shared, 0) == 0 else moe.count(size_of_shared)
     moe.neutral("tp_mode", 0)
     keys.faults += moe.finish()
     return Experts(

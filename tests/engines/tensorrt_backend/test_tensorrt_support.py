@@ -156,6 +156,8 @@ def test_unfused_head_sizes_that_the_builder_cannot_compile_are_refused(
         build(source, tmp_path / "engine", settings)
         return
     assert "head size 68 in float16, even unfused" in found[0].message
+    (asked,) = ENGINE.problems(source.config, limits("sm80"), NOTHING)
+    assert "require_fused: false}` and `checkpoint.dtype: float32`" in str(asked.hint)
     with pytest.raises(ToolFailed, match="did not build"):
         build(source, tmp_path / "engine", settings)
 

@@ -73,6 +73,9 @@ def test_soft_capping_is_built_of_plain_operators_only_when_that_is_asked_for(
     (note,) = notes()
     assert note.startswith("soft-capped attention (1 layer): plain operators")
     assert note.endswith("attention is not fused")
+    decoder[0] = changed(decoder[0], 2, window=8)
+    assert [each.rpartition("; ")[2] for each in notes()][:1] == ["attention is not fused"]
+    assert "stays fused" not in " ".join(notes())
 
 
 def test_alibi_stays_fused_and_the_plan_says_how(decoder: list[Decoder]) -> None:
@@ -112,6 +115,7 @@ def test_experts_are_plain_operators(decoder: list[Decoder]) -> None:
     (note,) = notes()
     assert note.startswith(f"a mixture of experts ({len(layers)} layers): plain operators")
     assert "IMoELayer" in note
+    assert note.endswith("attention stays fused")
 
 
 def test_one_layer_without_a_kernel_is_enough(decoder: list[Decoder]) -> None:
