@@ -134,6 +134,11 @@ def read_artifact(folder: Path) -> Artifact:
         manifest = Manifest(**document, files=files)
     except FileNotFoundError:
         raise VerificationError(f"`{folder}` is not an artifact: no `{MANIFEST_NAME}`") from None
+    except OSError as error:
+        raise MachineError(
+            f"`{path}` cannot be read: {error.strerror}",
+            hint="check the permissions, or name another store by `--store`",
+        ) from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise VerificationError(f"`{path}` is not a valid manifest: {error}") from None
     _check_sizes(folder, manifest)

@@ -107,7 +107,7 @@ def _resource_problems(plan: SourcePlan, working: Sequence[str], store: Store) -
             Problem(
                 working[0],
                 f"`{store.root}` has {free_bytes:,} bytes free, but the stages that have work to "
-                f"do need {needed_bytes + DISK_MARGIN_BYTES:,}",
+                f"do need {needed_bytes:,}, and {DISK_MARGIN_BYTES:,} to spare",
                 hint="free some space, or name a store on a larger disk by `--store`",
                 kind=ResourceError,
             )

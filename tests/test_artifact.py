@@ -188,6 +188,19 @@ def test_an_export_to_where_nothing_can_be_is_a_plain_error(store: Store, tmp_pa
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_manifest_that_cannot_be_read_is_a_plain_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = publish(store, {"a.bin": b"abc"})
+
+    def refused(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(MachineError, match="cannot be read: Permission denied"):
+        read_artifact(artifact.path)
+
+
 def test_an_export_that_finds_no_room_leaves_nothing(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

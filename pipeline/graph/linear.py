@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.graph.builder import GraphBuilder
+from pipeline.graph.product import times
 from pipeline.graph.weights import Joined
 
 
@@ -17,15 +18,11 @@ def linear(
 ) -> str:
     """`x @ weight.T + bias`: x `[b, s, in_features]` -> `[b, s, out_features]`.
 
-    `is_flat`: x is `[tokens, in_features]`. The transpose is of a constant: TensorRT folds it at
-    building, ONNX Runtime at loading.
+    `is_flat`: x is `[tokens, in_features]`.
     """
     if g.flat_linear:
         return _gemm(g, x, weight, bias, name, is_flat)
-    turned = g.node("Transpose", [g.weight(weight)], f"{name}.weight_t", perm=[1, 0])
-    if bias is None:
-        return g.node("MatMul", [x, turned], name)
-    return g.node("Add", [g.node("MatMul", [x, turned], f"{name}.matmul"), g.weight(bias)], name)
+    return times(g, x, g.weight(weight), name, None if bias is None else g.weight(bias))
 
 
 def _gemm(

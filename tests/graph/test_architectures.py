@@ -125,7 +125,8 @@ def test_norms_of_chatglm_may_be_layer_norms() -> None:
 
 
 def test_part_of_a_chatglm_head_is_rotated() -> None:
-    (first, *_) = decoder_of("chatglm3", rotary_pct=0.25, head_size=16).attentions.values()
+    wide = decoder_of("chatglm3", rotary_pct=0.25, head_size=16, rotary_embedding_dim=16)
+    (first, *_) = wide.attentions.values()
     assert first.rotary is not None
     assert (first.rotary.dim, first.rotary.interleaved) == (4, True)
 

@@ -60,7 +60,8 @@ def test_norms_of_heads(
     attention = decoder.layers[0].attention
     assert isinstance(attention, Attention)
     assert attention.head_norm is not None
-    attention = replace(attention, norm_after_rotary=after)
+    wide = replace(attention.head_norm, epsilon=0.05)
+    attention = replace(attention, head_norm=wide, norm_after_rotary=after)
     heads = attention.num_attention_heads if part == "q" else attention.num_key_value_heads
     hidden = np.random.default_rng(2).normal(size=(1, TOKENS, decoder.hidden_size))
 
@@ -100,7 +101,7 @@ def test_norms_of_heads(
     plain = (hidden[0] @ rows.T).reshape(TOKENS, heads, size)
     weight = stored[f"transformer.layers.0.attention.{part}_layernorm.weight"]
     if after:
-        expected = normed(attention.head_norm, rotated(attention, plain), weight)
+        expected = normed(wide, rotated(attention, plain), weight)
     else:
-        expected = rotated(attention, normed(attention.head_norm, plain, weight))
+        expected = rotated(attention, normed(wide, plain, weight))
     assert np.abs(found[0] - expected.transpose(1, 0, 2)).max() < 1e-5

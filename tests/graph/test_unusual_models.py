@@ -11,6 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.engines.onnxruntime.cpu_session import Limits, open_session, session_options
+from pipeline.errors import VerificationError
+from pipeline.graph import decoder
 from pipeline.graph.decoder import GraphOptions, decoder_model
 from pipeline.graph.parts import Dialect
 from tests.families.fixtures import FIXTURES
@@ -65,3 +67,17 @@ def test_operators_of_the_usual_words(name: str, tmp_path: Path) -> None:
         for node in norms:
             found = {each.name: each.i for each in node.attribute}
             assert found["stash_type"] == onnx.TensorProto.FLOAT
+
+
+def test_a_tensor_that_no_part_reads_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the products for TensorRT-LLM's own kernel would be, if they were not known."""
+    config = dict(plan(FIXTURES / "deepseek-v2", dtype="float32").config)
+    checkpoint = random_checkpoint(config, tmp_path / "random")
+    monkeypatch.setattr(decoder, "_REPEATED", ("attention.fused_q_proj",))
+    with pytest.raises(VerificationError, match="leaves out tensors") as caught:
+        decoder_model(checkpoint, GraphOptions(16, "float32"))
+    numbers = range(config["num_hidden_layers"])
+    expected = [f"transformer.layers.{i}.attention.k_b_proj_trans" for i in numbers]
+    assert sorted(caught.value.facts) == expected

@@ -78,6 +78,19 @@ def test_a_rank_of_padding_alone_is_left_out(tmp_path: Path) -> None:
     assert np.array_equal(read(folder, head), whole["head"])
 
 
+def test_padding_of_tables_is_cut_off(tmp_path: Path) -> None:
+    """Three ranks share 113 tokens and 32 positions by rows: one row too many of each."""
+    source = open_fixture("opt")
+    layout = Parallelism(3, embedding_dim=0)
+    made = plan_conversion(source, find_family(source.architecture), layout, "float32")
+    weights = open_weights(convert(made, FIXTURES / "opt", tmp_path / "shared"))
+    config = made.config
+    assert (config["vocab_size"] % 3, config["max_position_embeddings"] % 3) == (2, 2)
+    width = config["hidden_size"]
+    assert weights.embedding().shape == (config["vocab_size"], width)
+    assert weights.positions().shape == (config["max_position_embeddings"], width)
+
+
 def test_a_missing_layer_is_found(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path, Shape(), random_weights(Shape()), num_hidden_layers=4)
     with pytest.raises(VerificationError, match="rank files do not hold") as caught:

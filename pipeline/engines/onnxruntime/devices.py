@@ -85,8 +85,9 @@ def device_problems(
     if missing:
         message = "`engine.device` is `cuda`, which this machine cannot execute"
         hint = (
-            "build on a machine with an NVIDIA GPU and `pip install --force-reinstall "
-            f"{GPU_PACKAGE}` there, or set `engine.device: cpu`"
+            "build on a machine with an NVIDIA GPU, after `pip install 'trtllm-pack[cuda]'` and "
+            f"`pip install --force-reinstall --no-deps {GPU_PACKAGE}` there, or set "
+            "`engine.device: cpu`"
         )
         return [Problem("build", message, hint, MachineError, tuple(missing))]
     found = [*_memory_problems(config, settings, hardware), *_trace_problems(settings)]

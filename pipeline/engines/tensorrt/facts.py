@@ -44,6 +44,11 @@ ONE_TOKEN = FusedKernels(("float16", "bfloat16"), range(16, 257, 8), 4, 24576)
 """Steps that are known to be of one token. 24576 float16 values are 48 kB of shared memory."""
 
 
+ALONE_FAILS_FOR = range(2, 65)
+"""Most tokens of a step for which a batch of exactly one fails to compile, where the mask of all
+attention layers is an input: Myelin, "Graph contains more than one op named mask.1_iota"."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """What happens to a part of a decoder; `words` are those of the parser or the builder."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifact import Json
 from pipeline.engines.tensorrt.api import Flavour
+from pipeline.engines.tensorrt.facts import ALONE_FAILS_FOR
 from pipeline.engines.tensorrt.support import generation_tokens
 from pipeline.recipe.schema import EngineSettings
 
@@ -60,9 +61,18 @@ def profile_tokens(config: Mapping[str, Json], settings: EngineSettings) -> tupl
 
 
 def _shapes(port: Port, batch: int, tokens: int) -> list[list[int]]:
-    """Least, best and largest shape of an input; the engine is tuned for its limits."""
-    largest = _shape(port, {"batch": batch, "seq": tokens})
-    return [_shape(port, {"batch": 1, "seq": 1}), largest, largest]
+    """Least, best and largest shape of an input; the engine is tuned for its limits.
+
+    A batch that can only be 1 is compiled as up to 2 where steps are short: else TensorRT for RTX
+    1.7.1 names two operators of the mask alike and fails (`facts.ALONE_FAILS_FOR`).
+    """
+    best = _shape(port, {"batch": batch, "seq": tokens})
+    most = 2 if batch == 1 and tokens in ALONE_FAILS_FOR else batch
+    return [
+        _shape(port, {"batch": 1, "seq": 1}),
+        best,
+        _shape(port, {"batch": most, "seq": tokens}),
+    ]
 
 
 def _shape(port: Port, sizes: Mapping[str, int]) -> list[int]:

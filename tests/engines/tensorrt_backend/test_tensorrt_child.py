@@ -125,7 +125,11 @@ def test_the_builder_hears_only_what_it_must(made: Job, monkeypatch: pytest.Monk
 
 def _only_child() -> int:
     children = Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/children")
-    (pid,) = children.read_text().split()
+    (pid,) = (
+        pid
+        for pid in children.read_text().split()  # multiprocessing may have one of its own
+        if CHILD in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    )
     return int(pid)
 
 

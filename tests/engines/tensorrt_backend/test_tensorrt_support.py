@@ -11,7 +11,13 @@ from pipeline.engines.tensorrt import ENGINE
 from pipeline.engines.tensorrt.job import profile_tokens
 from pipeline.errors import Problem, ToolFailed
 from pipeline.hardware import Hardware
-from tests.engines.tensorrt_backend.tensorrt_parts import ALL_TARGETS, build, checkpoint, limits
+from tests.engines.tensorrt_backend.tensorrt_parts import (
+    ALL_TARGETS,
+    build,
+    checkpoint,
+    job,
+    limits,
+)
 from tests.tiny_decoder import Shape
 
 NOTHING = Hardware(num_cpus=2, available_memory_bytes=1 << 34, gpus=())
@@ -183,3 +189,15 @@ def test_one_token_kernels_end_where_the_table_says(
     few = checkpoint(tmp_path / "few", "float16", num_layers=1, num_heads=3, num_kv_heads=1)
     with pytest.raises(ToolFailed, match="no fused attention kernel"):
         build(few, tmp_path / "three", limits("sm80"))
+
+
+@pytest.mark.parametrize("tokens", [16, 64, 65])
+def test_a_batch_of_one_with_short_steps_is_compiled(tmp_path: Path, tokens: int) -> None:
+    source = checkpoint(tmp_path / "source", num_layers=2, num_heads=8, num_kv_heads=4)
+    short = {"max_batch_size": 1, "max_input_len": tokens, "max_seq_len": 128}
+    facts = build(source, tmp_path / "engine", limits("sm89").model_copy(update=short))
+    assert facts["attention"] == "fused"
+    made, _ = job(source, tmp_path / "job", limits("sm89").model_copy(update=short))
+    context, generation = (profile["input_ids"] for profile in made["profiles"])
+    assert context == [[1, 1], [1, tokens], [1 if tokens == 65 else 2, tokens]]
+    assert generation == [[1, 1]] * 3
