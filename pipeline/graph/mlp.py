@@ -54,11 +54,9 @@ def _block(
     sizes: Sequence[int],
     index: int,
 ) -> str:
-    """One of the linear layers that a tensor holds one after the other."""
-    has_bias = weights.has(f"{name}.bias", layer)
-    bias = weights.block(f"{name}.bias", sizes, index, layer) if has_bias else None
+    """One of the linear layers, without bias, that a tensor holds one after the other."""
     weight = weights.block(f"{name}.weight", sizes, index, layer)
-    return linear(g, x, weight, bias, f"layers.{layer}.{name}.{index}")
+    return linear(g, x, weight, None, f"layers.{layer}.{name}.{index}")
 
 
 def _projected(g: GraphBuilder, weights: JoinedWeights, name: str, layer: int, x: str) -> str:

@@ -35,6 +35,7 @@ REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("chatglm3", {"apply_query_key_layer_scaling": True}),
     ("chatglm3", {"apply_residual_connection_post_layernorm": True}),
     ("chatglm3", {"rotary_scaling": LINEAR}),
+    ("chatglm3", {"add_bias_linear": True}),
     ("chatglm3", {"position_embedding_type": "chatglm"}),
     ("cohere", {"rotary_scaling": LINEAR}),
     ("cohere", {"position_embedding_type": "rope_gpt_neox"}),
@@ -55,6 +56,7 @@ REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("phi3", {"position_embedding_type": "long_rope"}),
     ("phi3-longrope", {"position_embedding_type": "rope_gpt_neox"}),
     ("phi3-longrope", {"rotary_scaling": LINEAR}),
+    ("phi3-longrope", {"longrope_scaling_short_factors": ["1", "2"]}),
     ("phimoe", {"attention_bias": False}),
     ("qwen2", {"num_labels": 2}),
     ("qwen2", {"moe_intermediate_size": 8}),
@@ -86,6 +88,15 @@ def test_latent_vectors_have_an_epsilon_of_their_own() -> None:
     decoder = decoder_of("deepseek-v2", norm_epsilon=0.5)
     assert decoder.norm == Norm("rms", 0.5)
     assert latent(decoder).latent_norm == Norm("rms", 1e-6)
+
+
+def test_greedy_experts_are_not_renormalised_by_default() -> None:
+    """MoeConfig's default would, which the model does not."""
+    moe = dict(config_of("deepseek-v2-lite")["moe"])
+    assert moe.pop("normalization_mode") == 0
+    with pytest.raises(RecipeError) as caught:
+        decoder_of("deepseek-v2-lite", moe=moe)
+    assert caught.value.facts == ("`moe.normalization_mode` is 1 with `topk_method` `greedy`",)
 
 
 def test_groups_of_experts() -> None:
@@ -167,6 +178,23 @@ def test_layers_of_deci_with_numbers_of_their_own() -> None:
     names = [(layer.attention_norm, layer.mlp_norm) for layer in layers]
     one, two = "input_layernorm", "post_layernorm"
     assert names == [(one, two), (one, None), (None, two)]
+
+
+@pytest.mark.parametrize(
+    ("kv_heads", "facts"),
+    [
+        (4, ("`num_key_value_heads` is 4, which does not divide 6 heads",)),
+        (3, ("3 K/V heads cannot be shared by 2 ranks",)),
+    ],
+)
+def test_heads_of_one_layer_of_deci(kv_heads: int, facts: tuple[str, ...]) -> None:
+    mlp = {"ffn": {"impl": "mlp"}}
+    layers = [{"attention": {"impl": "attention", "num_key_value_heads": n}, **mlp} for n in (2, 6)]
+    odd = {"attention": {"impl": "attention", "num_key_value_heads": kv_heads}, **mlp}
+    two = {"tp_size": 2, "world_size": 2}
+    with pytest.raises(RecipeError) as caught:
+        decoder_of("decilm-7b", layer_configs=[*layers, odd], mapping=two)
+    assert caught.value.facts == facts
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ def test_of_another_architecture_that_alone_is_told() -> None:
         ({"moe": {"num_experts": 8, "top_k": 2, "x": 1}, "hidden_act": "swiglu"}, "`moe.x` is not"),
         ({"quantization": {"quant_algo": "FP8"}}, "`quantization` has an algorithm"),
         ({"quantization": {"kv_cache_quant_algo": "INT8"}}, "`quantization` has an algorithm"),
+        ({"moe": {"num_experts": []}}, "`moe.num_experts` is `[]`; expected a whole number"),
         ({"embedding_sharding_dim": 2}, "`embedding_sharding_dim` is `2`; supported: `0`, `1`"),
         ({"use_parallel_embedding": "no"}, "`use_parallel_embedding` is `no`"),
         ({"rotary_embedding_dim": 8}, "`rotary_embedding_dim` is `8`; supported: `16`"),

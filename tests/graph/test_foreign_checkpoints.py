@@ -51,6 +51,17 @@ def test_configs_of_the_reference_converter(name: str) -> None:
     assert expected_inventory(theirs, 0) == expected_inventory(ours, 0)
 
 
+def test_experts_of_whom_little_is_said() -> None:
+    """What is left out of `moe` has the default of MoeConfig."""
+    whole = dict(plan(FIXTURES / "qwen3moe").config)
+    kept = ("num_experts", "top_k", "normalization_mode")
+    short = whole | {"moe": {key: whole["moe"][key] for key in kept}}
+    assert read_decoder(short) == read_decoder(whole)
+    assert expected_inventory(short, 0) == expected_inventory(whole, 0)
+    dense = dict(plan(FIXTURES / "llama").config)
+    assert expected_inventory(dense | {"moe": {"top_k": 0}}, 0) == expected_inventory(dense, 0)
+
+
 def test_lists_that_it_works_out_must_agree() -> None:
     theirs = RECORDED["deci"]["config"]
     for key in ("layer_types", "num_kv_heads_per_layer"):

@@ -20,7 +20,6 @@ from tests.graph.random_checkpoints import random_checkpoint
 from tests.weights.converting import plan
 
 UNUSUAL: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("chatglm3", {"add_bias_linear": True}),
     ("chatglm3", {"rmsnorm": False}),
     ("deepseek-v2", {"v_head_dim": 6}),
     ("phi3small", {"blocksparse_homo_head_pattern": True}),

@@ -23,7 +23,8 @@ def read(keys: Keys) -> Decoder:
     keys.neutral("apply_query_key_layer_scaling", False)
     keys.neutral("apply_residual_connection_post_layernorm", False)
     keys.neutral("rotary_scaling")
-    keys.ignore("add_bias_linear", "add_qkv_bias")  # said by the tensors
+    keys.neutral("add_bias_linear", False)  # no model has them, nor has the inventory
+    keys.ignore("add_qkv_bias")  # said by the tensors
     kind = norm(keys, "rms" if keys.flag("rmsnorm", True) else "layer")
     rotated = int(of.head_size * keys.number("rotary_pct", 0.5))
     one = attention(of, rotary=rotary(keys, of, interleaved=True, dim=rotated))

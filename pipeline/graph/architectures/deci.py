@@ -69,7 +69,7 @@ def _layer(keys: Keys, like: Layer, config: Keys) -> Layer:
     }
     one = attentions[attended.choice("impl", tuple(attentions), "attention")]
     two = mlps[fed.choice("impl", tuple(mlps), "mlp")]
-    check_kv_heads(keys, kv_heads)
+    check_kv_heads(keys, like.attention.num_attention_heads, kv_heads)
     keys.faults += [*config.finish(), *attended.finish(), *fed.finish()]
     return replace(
         like,

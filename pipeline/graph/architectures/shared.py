@@ -34,13 +34,9 @@ def sizes(keys: Keys, longest: int | None = None) -> Sizes:
     hidden, heads = keys.count("hidden_size"), keys.count("num_attention_heads")
     kv_heads = keys.count("num_key_value_heads", heads)
     ranks = num_ranks(keys)
-    for divided, name, divisor in (
-        (heads, "num_key_value_heads", kv_heads),
-        (heads, "mapping.tp_size", ranks),
-    ):
-        if divided % divisor:
-            keys.faults.append(f"`{name}` is {divisor}, which does not divide {divided} heads")
-    check_kv_heads(keys, kv_heads)
+    if heads % ranks:
+        keys.faults.append(f"`mapping.tp_size` is {ranks}, which does not divide {heads} heads")
+    check_kv_heads(keys, heads, kv_heads)
     known = {} if longest is None else {"default": longest}
     return Sizes(
         vocab_size=keys.count("vocab_size"),
@@ -64,9 +60,13 @@ def num_ranks(keys: Keys) -> int:
     return size if type(size) is int and size > 0 else 1
 
 
-def check_kv_heads(keys: Keys, kv_heads: int) -> None:
-    """K/V heads are shared by the ranks, or each is repeated over some of them."""
+def check_kv_heads(keys: Keys, heads: int, kv_heads: int) -> None:
+    """Each serves as many heads; they are shared by the ranks, or each is repeated over some."""
     ranks = num_ranks(keys)
+    if heads % kv_heads:
+        keys.faults.append(
+            f"`num_key_value_heads` is {kv_heads}, which does not divide {heads} heads"
+        )
     if kv_heads % ranks and ranks % kv_heads:
         keys.faults.append(f"{kv_heads} K/V heads cannot be shared by {ranks} ranks")
 
