@@ -12,6 +12,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,6 +29,8 @@ PROMPT, STEPS, SETTLING = 64, 12, 2
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "8"))
 MAX_LENGTH = PROMPT + ROUNDS * (STEPS + SETTLING) + 1
 BATCHES = (1, 8)
+PAUSE_S = 0.3
+"""Between turns: threads that wait for work spin for a while."""
 
 TITLES = {
     "ours": "ours",
@@ -125,6 +128,7 @@ def _alternated(
     for _ in range(ROUNDS):
         for name, turns in running.items():
             # Its first steps find cold caches, and threads of the one before that still spin.
+            time.sleep(PAUSE_S)
             first = turns.ask(steps=SETTLING)
             timed = turns.ask(steps=STEPS)
             found[name][0].append(statistics.median(timed["seconds"]))

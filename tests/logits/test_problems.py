@@ -121,7 +121,7 @@ def test_memory_grows_with_layers_and_logits(tmp_path: Path) -> None:
     one, two, three = (logits_memory(conversion, count, Verify()) for count in (1, 2, 3))
     hidden, mlp = 48, 72
     weights = 2 * hidden * 96 + 2 * hidden * 32 + 3 * hidden * mlp + 2 * hidden
-    assert two - one == three - two == 10 * weights
+    assert two - one == three - two == 7 * weights
     assert logits_memory(conversion, 1, Verify(tokens=33)) - one == 5 * 113 * 20
     assert most_layers(conversion, Verify(), three) == 3
     assert most_layers(conversion, Verify(), three - 1) == 2

@@ -165,7 +165,9 @@ def device_notes(config: Mapping[str, Json], settings: EngineSettings) -> list[s
 
 
 def estimate(config: Mapping[str, Json], settings: EngineSettings, weight_bytes: int) -> Estimate:
-    """Memory: the weights as they are computed with, twice while they are turned and packed.
+    """Memory: the weights as they are computed with, some of them twice while they are packed.
+
+    On a GPU's host all of them twice, while they are turned.
 
     Disk: the engine folder, rank files included, although these are linked where possible.
     """
@@ -174,8 +176,10 @@ def estimate(config: Mapping[str, Json], settings: EngineSettings, weight_bytes:
     graph = tables + config["num_hidden_layers"] * (32 << 10)
     stored = ITEM_BYTES[config["dtype"]]
     computed = ITEM_BYTES[compute_dtype(config, settings)]
+    weights = weight_bytes * computed // stored
+    copies = weights * 5 // 4 if settings.device == "cpu" else 2 * weights
     return {
-        "memory_bytes": 2 * weight_bytes * computed // stored + _RUNTIME_BYTES[settings.device],
+        "memory_bytes": copies + _RUNTIME_BYTES[settings.device],
         "disk_bytes": weight_bytes + graph,
     }
 
