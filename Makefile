@@ -63,7 +63,7 @@ $(VENV)/.dev: $(VENV)/.demo
 $(PARITY_VENV)/.parity: pyproject.toml
 	$(PYTHON) -m venv $(PARITY_VENV)
 	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[rtx,verify,dev]'
+	$(PARITY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[rtx,verify,export,dev]'
 	touch $@
 
 $(PARITY_VENV)/.bench: $(PARITY_VENV)/.parity

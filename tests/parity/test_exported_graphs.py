@@ -24,7 +24,6 @@ def test_the_tracer(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", BY_DYNAMO)
 def test_dynamo(tmp_path: Path, name: str) -> None:
-    pytest.importorskip("onnxscript")  # no part of the extra `verify`
     kind, opset = name.split("-")
     make_exports.export(kind, int(opset), "dynamo", tmp_path / "it.onnx")
     assert summary(inspect_path(tmp_path / "it.onnx")) == EXPORTS[f"{name}-dynamo"]
@@ -32,6 +31,5 @@ def test_dynamo(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("opset", [18, 23])
 def test_a_decoder_of_transformers(tmp_path: Path, opset: int) -> None:
-    pytest.importorskip("onnxscript")
     make_exports.export_llama(opset, tmp_path / "it.onnx")
     assert summary(inspect_path(tmp_path / "it.onnx")) == EXPORTS[f"llama-{opset}-dynamo"]
