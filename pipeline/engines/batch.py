@@ -66,6 +66,35 @@ class Step:
         return {name: values for name, values in found.items() if name in names}
 
 
+class Sequences:
+    """How long the sequences of a session's batch are, and where their positions begin."""
+
+    def __init__(self, max_batch_size: int, max_seq_len: int) -> None:
+        self._max_batch_size, self._max_seq_len = max_batch_size, max_seq_len
+        self.lengths: Ids = np.zeros(0, dtype=np.int64)
+        self.offsets: Ids = np.zeros(0, dtype=np.int64)
+
+    def begin(
+        self, prompts: Sequence[Sequence[int]], position_offsets: Sequence[int] | None
+    ) -> None:
+        """The batch before is over. `position_offsets`: see `Step.inputs`; None: 0."""
+        assert 1 <= len(prompts) <= self._max_batch_size
+        self.lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+        assert 1 <= self.lengths.min() <= self.lengths.max() <= self._max_seq_len
+        self.offsets = np.array(position_offsets or [0] * len(prompts), dtype=np.int64)
+        assert len(self.offsets) == len(prompts)
+
+    def append(
+        self, token_ids: Sequence[int], run: Callable[[Step], NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """One more token for each sequence, by `run`, which gives the logits of a step."""
+        assert len(token_ids) == len(self.lengths)
+        at = np.minimum(self.lengths, self._max_seq_len - 1)  # a full sequence is padding now
+        logits = run(decode_step(token_ids, at))
+        self.lengths = at + 1
+        return logits
+
+
 def read_prompts(
     prompts: Sequence[Sequence[int]],
     max_tokens: int,

@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from pipeline.engines.batch import Ids, Step, decode_step, prefill_steps, read_prompts
+from pipeline.engines.batch import Sequences, Step, prefill_steps, read_prompts
 from pipeline.engines.onnxruntime.inference import (
     ERRORS,
     Limits,
@@ -61,8 +61,7 @@ class CpuSession:
         self._num_slots = 0
         self._caches: list[Cache] = []
         self._binding = inner.io_binding()
-        self._lengths: Ids = np.zeros(0, dtype=np.int64)
-        self._offsets: Ids = np.zeros(0, dtype=np.int64)
+        self._sequences = Sequences(limits.max_batch_size, limits.max_seq_len)
 
     @property
     def executed_by(self) -> Mapping[str, str]:
@@ -96,23 +95,18 @@ class CpuSession:
     def _begin(
         self, prompts: Sequence[Sequence[int]], position_offsets: Sequence[int] | None
     ) -> None:
-        assert 1 <= len(prompts) <= self.max_batch_size
-        self._lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
-        assert 1 <= self._lengths.min() <= self._lengths.max() <= self.max_seq_len
-        self._offsets = np.array(position_offsets or [0] * len(prompts), dtype=np.int64)
-        assert len(self._offsets) == len(prompts)
+        self._sequences.begin(prompts, position_offsets)
         self._caches, self._num_slots = [], 0
-        self._reserve(len(prompts), int(self._lengths.max()) + 1)
+        self._reserve(len(prompts), int(self._sequences.lengths.max()) + 1)
 
     def step(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """Append one token to each sequence; logits `[batch, vocab_size]` after it."""
-        assert len(token_ids) == len(self._lengths)
-        at = np.minimum(self._lengths, self.max_seq_len - 1)  # a full sequence is padding now
-        step = decode_step(token_ids, at)
-        self._reserve(len(token_ids), step.slots_needed)
-        logits = self._run(step)
-        self._lengths = at + 1
+        logits = self._sequences.append(token_ids, self._grow_and_run)
         return logits[:, -1] if logits.ndim == 3 else logits
+
+    def _grow_and_run(self, step: Step) -> NDArray[np.float32]:
+        self._reserve(len(step.input_ids), step.slots_needed)
+        return self._run(step)
 
     def _reserve(self, batch: int, num_slots: int) -> None:
         """Have at least `num_slots` cache slots: grown by half, what is in them kept."""
@@ -140,7 +134,7 @@ class CpuSession:
             self._binding.bind_output(port.present, *place)
 
     def _run(self, step: Step) -> NDArray[np.float32]:
-        inputs = step.inputs(self._inputs, self._num_slots, self._offsets)
+        inputs = step.inputs(self._inputs, self._num_slots, self._sequences.offsets)
         for name, value in inputs.items():
             self._binding.bind_cpu_input(name, value)
         self._binding.bind_output("logits")

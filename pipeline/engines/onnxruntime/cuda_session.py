@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from pipeline.engines.batch import Ids, Step, decode_step, read_prompts
+from pipeline.engines.batch import Sequences, Step, read_prompts
 from pipeline.engines.onnxruntime.inference import (
     ERRORS,
     CachePort,
@@ -139,8 +139,7 @@ class CudaSession:
         self._vocab_size = int(_port(inner.get_outputs(), "logits").shape[-1])
         self._readings: dict[int, ort.IOBinding] = {}
         self._steps: dict[int, _Bound] = {}
-        self._lengths: Ids = np.zeros(0, dtype=np.int64)
-        self._offsets: Ids = np.zeros(0, dtype=np.int64)
+        self._sequences = Sequences(limits.max_batch_size, limits.max_seq_len)
 
     @property
     def executed_by(self) -> Mapping[str, str]:
@@ -161,6 +160,7 @@ class CudaSession:
         """The same session, which launches every kernel itself: a replay tells no names."""
         other = copy.copy(self)
         other._replays, other._steps = False, {}
+        other._sequences = copy.copy(self._sequences)
         return other
 
     def start(
@@ -170,20 +170,12 @@ class CudaSession:
 
         `position_offsets`, one per prompt, are added to `position_ids` until the next start.
         """
-        assert 1 <= len(prompts) <= self.max_batch_size
-        self._lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
-        assert 1 <= self._lengths.min() <= self._lengths.max() <= self.max_seq_len
-        self._offsets = np.array(position_offsets or [0] * len(prompts), dtype=np.int64)
-        assert len(self._offsets) == len(prompts)
+        self._sequences.begin(prompts, position_offsets)
         return read_prompts(prompts, PREFILL_TOKENS, self._read)
 
     def step(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """Append one token to each sequence; logits `[batch, vocab_size]` after it."""
-        assert len(token_ids) == len(self._lengths)
-        at = np.minimum(self._lengths, self.max_seq_len - 1)  # a full sequence is padding now
-        logits = self._append(decode_step(token_ids, at))
-        self._lengths = at + 1
-        return logits
+        return self._sequences.append(token_ids, self._append)
 
     def _read(self, step: Step) -> NDArray[np.float32]:
         """A piece of the prompts, of any length: bound anew, and never recorded."""
@@ -212,7 +204,7 @@ class CudaSession:
         return logits
 
     def _values(self, step: Step) -> dict[str, NDArray[Any]]:
-        return step.inputs(self._inputs, self.max_seq_len, self._offsets)
+        return step.inputs(self._inputs, self.max_seq_len, self._sequences.offsets)
 
     def _bind_step(self, step: Step) -> _Bound:
         """All inputs of a step in one buffer, so that one copy carries them to the GPU."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines.batch import Ids, Step, decode_step, read_prompts
+from pipeline.engines.batch import Sequences, Step, read_prompts
 from pipeline.engines.cuda_device import Device
 from pipeline.engines.tensorrt.api import Flavour, load_api
 from pipeline.engines.tensorrt.limits import Limits, read_limits
@@ -90,8 +90,7 @@ class TensorRTSession:
         if self._context is None:
             raise ResourceError("TensorRT cannot create an execution context on this GPU")
         self._profile: int | None = None
-        self._lengths: Ids = np.zeros(0, dtype=np.int64)
-        self._offsets: Ids = np.zeros(0, dtype=np.int64)
+        self._sequences = Sequences(limits.max_batch_size, limits.max_seq_len)
         names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
         self._caches = [name for name in names if name.startswith("past_")]
         self._inputs = {name for name in names if name not in self._caches}
@@ -115,21 +114,13 @@ class TensorRTSession:
 
         `position_offsets`, one per prompt, are added to `position_ids` until the next start.
         """
-        assert 1 <= len(prompts) <= self.max_batch_size
-        self._lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
-        assert 1 <= self._lengths.min() <= self._lengths.max() <= self.max_seq_len
-        self._offsets = np.array(position_offsets or [0] * len(prompts), dtype=np.int64)
-        assert len(self._offsets) == len(prompts)
+        self._sequences.begin(prompts, position_offsets)
         most = self._context_tokens * len(prompts)
         return read_prompts(prompts, most, lambda step: self._run(step, CONTEXT))
 
     def step(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """Append one token to each sequence; logits `[batch, vocab_size]` after it."""
-        assert len(token_ids) == len(self._lengths)
-        at = np.minimum(self._lengths, self.max_seq_len - 1)  # a full sequence is padding now
-        logits = self._run(decode_step(token_ids, at), GENERATION)
-        self._lengths = at + 1
-        return logits
+        return self._sequences.append(token_ids, lambda step: self._run(step, GENERATION))
 
     def close(self) -> None:
         """Free the device memory."""
@@ -161,7 +152,7 @@ class TensorRTSession:
         """Execute one step: inputs up, one enqueue, logits down."""
         batch = len(step.input_ids)
         self._use_profile(profile)
-        inputs = step.inputs(self._inputs, self.max_seq_len, self._offsets)
+        inputs = step.inputs(self._inputs, self.max_seq_len, self._sequences.offsets)
         for name, array in inputs.items():
             self._check(self._context.set_input_shape(name, array.shape), name)
             self._device.upload(self._addresses[name], array)
