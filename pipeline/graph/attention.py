@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.graph.description import Attention, LatentAttention
 from pipeline.graph.heads import heads_of, joined_heads
-from pipeline.graph.linear import linear
+from pipeline.graph.linear import output_linear
 from pipeline.graph.parts import Cache, Parts
 from pipeline.graph.softcap import capped_attention
 from pipeline.graph.visibility import Visible
@@ -80,11 +80,4 @@ def output(parts: Parts, attention: Attention | LatentAttention, layer: int, con
 
 def dense(parts: Parts, layer: int, x: str) -> str:
     """The output projection of `[b, s, heads * value_size]`: -> `[b, s, hidden_size]`."""
-    weights, scope, bias = parts.weights, f"layers.{layer}.attention", "attention.dense.bias"
-    return linear(
-        parts.g,
-        x,
-        weights.split("attention.dense.weight", 1, layer),
-        weights.whole(bias, layer) if weights.has(bias, layer) else None,
-        f"{scope}.dense",
-    )
+    return output_linear(parts.g, parts.weights, "attention.dense", layer, x)

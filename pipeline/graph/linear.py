@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.graph.builder import GraphBuilder
 from pipeline.graph.product import times
-from pipeline.graph.weights import Joined
+from pipeline.graph.weights import Joined, JoinedWeights
 
 
 def linear(
@@ -23,6 +23,12 @@ def linear(
     if g.flat_linear:
         return _gemm(g, x, weight, bias, name, is_flat)
     return times(g, x, g.weight(weight), name, None if bias is None else g.weight(bias))
+
+
+def output_linear(g: GraphBuilder, weights: JoinedWeights, name: str, layer: int, x: str) -> str:
+    """A layer's linear `name`, whose columns the ranks share; its bias, if any, is whole."""
+    weight, bias = weights.split(f"{name}.weight", 1, layer), f"{name}.bias"
+    return linear(g, x, weight, weights.whole_or_none(bias, layer), f"layers.{layer}.{name}")
 
 
 def _gemm(

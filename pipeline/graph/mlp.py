@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pipeline.graph.activation import activation, gegelu
 from pipeline.graph.builder import GraphBuilder
 from pipeline.graph.description import Mlp
-from pipeline.graph.linear import linear
+from pipeline.graph.linear import linear, output_linear
 from pipeline.graph.weights import Joined, JoinedWeights
 
 
@@ -33,7 +33,7 @@ def dense_mlp(g: GraphBuilder, weights: JoinedWeights, mlp: Mlp, layer: int, hid
         first, second = (_block(g, weights, stored, layer, hidden, (size, size), i) for i in (0, 1))
         activated = activation(g, mlp.activation, second, f"{scope}.act")
         inner = g.node("Mul", [activated, first], f"{scope}.gated")
-    return _projected(g, weights, f"{mlp.name}.proj", layer, inner)  # [b, s, hidden_size]
+    return output_linear(g, weights, f"{mlp.name}.proj", layer, inner)  # [b, s, hidden_size]
 
 
 def _split(
@@ -57,13 +57,6 @@ def _block(
     """One of the linear layers, without bias, that a tensor holds one after the other."""
     weight = weights.block(f"{name}.weight", sizes, index, layer)
     return linear(g, x, weight, None, f"layers.{layer}.{name}.{index}")
-
-
-def _projected(g: GraphBuilder, weights: JoinedWeights, name: str, layer: int, x: str) -> str:
-    """A linear layer whose columns are split; its bias is whole."""
-    has_bias = weights.has(f"{name}.bias", layer)
-    bias = weights.whole(f"{name}.bias", layer) if has_bias else None
-    return linear(g, x, weights.split(f"{name}.weight", 1, layer), bias, f"layers.{layer}.{name}")
 
 
 def _bias(weights: JoinedWeights, name: str, layer: int, dim: int) -> Joined | None:

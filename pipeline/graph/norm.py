@@ -21,7 +21,7 @@ def norm(
         kind,
         x,
         weights.whole(f"{stored}.weight", layer),
-        weights.whole(bias, layer) if weights.has(bias, layer) else None,
+        weights.whole_or_none(bias, layer),
         name,
     )
 

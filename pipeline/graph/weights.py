@@ -70,6 +70,10 @@ class JoinedWeights:
         """A tensor that every rank of a tp group repeats, e.g. a norm weight `[hidden_size]`."""
         return Joined(_full(name, layer), (self._take(0, name, layer),))
 
+    def whole_or_none(self, name: str, layer: int | None = None) -> Joined | None:
+        """As `whole`; None where the checkpoint has no such tensor, e.g. a bias."""
+        return self.whole(name, layer) if self.has(name, layer) else None
+
     def rows(self, name: str, first: int, count: int, layer: int) -> Joined:
         """Rows of a tensor that every rank of a tp group repeats."""
         return Joined(
