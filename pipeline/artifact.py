@@ -1,4 +1,4 @@
-"""Artifacts: published folders, the manifests that describe them, and the store that holds them.
+"""Artifacts: published folders and the manifests that describe them.
 
 An artifact is written in a working folder and renamed into place when whole, so a reader finds
 either nothing or all of it. Its identity is the key of the stage that made it.
@@ -6,20 +6,42 @@ either nothing or all of it. Its identity is the key of the stage that made it.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import shutil
-import uuid
-from collections.abc import Mapping
+import re
+import stat
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.errors import MachineError, ResourceError, UsageError, VerificationError
+from pipeline.errors import VerificationError
+from pipeline.folders import entries_below
+from pipeline.journal import JOURNAL_NAME
+from pipeline.regular_files import read_small
+from pipeline.system_errors import file_error
 
 MANIFEST_NAME = "artifact.json"
 FORMAT = 1
+
+MAX_MANIFEST_BYTES = 64 << 20
+"""Some 400,000 files; an artifact has a few dozen."""
+
+MAX_SHOWN = 100
+"""Faults in one error, and letters of a name that is refused."""
+
+_BLAKE3 = re.compile("[0-9a-f]{64}")
+
+READ_BYTES = 1 << 20
+
+DAMAGED_HINT = "delete this folder and run again"
+
+SETTLED_NS = 2_000_000_000
+"""A file changed less than this ago may change again within one tick of its modification time."""
+
+_DIGESTS: dict[tuple[int, ...], str] = {}
+"""What this process has hashed, by device, inode, size and modification time."""
 
 Json = Any
 """What `json` reads and writes; values are checked where they are used."""
@@ -75,9 +97,14 @@ def canonical_json(value: Json) -> bytes:
 
 
 def write_json(path: Path, value: Json) -> None:
-    """Write a JSON file for people and tools: sorted, indented, one newline at the end."""
+    """Write a JSON file for people and tools, see `encode_json`. Raises OSError."""
+    path.write_bytes(encode_json(value))
+
+
+def encode_json(value: Json) -> bytes:
+    """JSON for people and tools: sorted, indented, one newline at the end."""
     text = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    return f"{text}\n".encode()
 
 
 def digest_json(value: Json) -> str:
@@ -87,28 +114,57 @@ def digest_json(value: Json) -> str:
     return blake3(canonical_json(value)).hexdigest()
 
 
-def digest_file(path: Path) -> str:
-    """BLAKE3 of a file's bytes, in hex; memory-mapped, so flat in memory."""
+def digest_file(path: Path, advance: Callable[[int], None] = lambda _: None) -> str:
+    """BLAKE3 of a file's bytes, in hex; `advance` is told of bytes read. Raises OSError.
+
+    The file is read, not mapped: a disk that fails, or a file that gets shorter meanwhile, would
+    end a process that has it mapped by a signal.
+    """
     from blake3 import blake3
 
-    return blake3().update_mmap(path).hexdigest()
+    digest, block = blake3(), memoryview(bytearray(READ_BYTES))
+    with path.open("rb", buffering=0) as stream:
+        while size := stream.readinto(block):
+            digest.update(block[:size])
+            advance(size)
+    return digest.hexdigest()
+
+
+def digest_once(path: Path) -> str:
+    """BLAKE3 of a file's bytes, in hex; a file that did not change is read once by a process."""
+    state = _state(path)
+    if state not in _DIGESTS:
+        digest = digest_file(path)
+        if _state(path) != state:
+            raise VerificationError(f"`{path}` changes while it is read")
+        if time.time_ns() - state[-1] < SETTLED_NS:
+            return digest
+        _DIGESTS[state] = digest
+    return _DIGESTS[state]
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What would differ if a file had changed."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def list_files(folder: Path) -> list[str]:
     """Relative POSIX paths of all regular files below a folder, sorted; links are refused."""
     found = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            raise VerificationError(f"`{path}` is a symbolic link; artifacts hold files only")
-        if path.is_file():
-            found.append(path.relative_to(folder).as_posix())
+    for entry in entries_below(folder):
+        if entry.is_symlink():
+            raise VerificationError(f"`{entry.path}` is a symbolic link; artifacts hold files only")
+        if entry.is_file():
+            found.append(Path(entry.path).relative_to(folder).as_posix())
     return found
 
 
 def is_inside(name: str) -> bool:
     """Whether a relative POSIX path stays in its folder by its spelling alone."""
     path = PurePosixPath(name)
-    return bool(name) and not path.is_absolute() and ".." not in path.parts
+    is_below = not path.is_absolute() and ".." not in path.parts
+    return is_below and name.isprintable() and path.name != ""
 
 
 def describe(
@@ -116,9 +172,9 @@ def describe(
 ) -> Manifest:
     """The manifest of a folder as it stands, hashing every file once."""
     entries = tuple(
-        FileEntry(name, (folder / name).stat().st_size, digest_file(folder / name))
+        FileEntry(name, (folder / name).stat().st_size, digest_once(folder / name))
         for name in list_files(folder)
-        if name != MANIFEST_NAME
+        if name not in {MANIFEST_NAME, JOURNAL_NAME}
     )
     return Manifest(stage, key, dict(inputs), dict(facts), entries)
 
@@ -127,108 +183,95 @@ def read_artifact(folder: Path) -> Artifact:
     """Open a published folder. Raises VerificationError if it is not one, or a file is amiss."""
     path = folder / MANIFEST_NAME
     try:
-        document = json.loads(path.read_bytes())
-        files = tuple(FileEntry(**entry) for entry in document.pop("files"))
-        if document.pop("format") != FORMAT:
-            raise ValueError("unknown format")
-        manifest = Manifest(**document, files=files)
+        manifest = _decode(read_small(path, MAX_MANIFEST_BYTES))
     except FileNotFoundError:
         raise VerificationError(f"`{folder}` is not an artifact: no `{MANIFEST_NAME}`") from None
     except OSError as error:
-        raise MachineError(
-            f"`{path}` cannot be read: {error.strerror}",
-            hint="check the permissions, or name another store by `--store`",
+        hint = "check the permissions, or name another store by `--store`"
+        raise file_error(error, path, "cannot be read", hint) from None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise VerificationError(
+            f"`{path}` is not a valid manifest: {str(error)[:200]}", hint=DAMAGED_HINT
         ) from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise VerificationError(f"`{path}` is not a valid manifest: {error}") from None
     _check_sizes(folder, manifest)
     return Artifact(folder, manifest)
+
+
+def _decode(data: bytes) -> Manifest:
+    """Read `artifact.json`: every value is of its type. Raises what `json` and a bad type raise."""
+    document = json.loads(data)
+    entries = document.pop("files")
+    if document.pop("format") != FORMAT:
+        raise ValueError("unknown format")
+    if not all(_is_entry(**entry) for entry in entries):
+        raise ValueError("a file has no path, size or digest")
+    files = tuple(FileEntry(**entry) for entry in entries)
+    manifest = Manifest(**document, files=files)
+    texts = (manifest.stage, manifest.key, *manifest.inputs.keys(), *manifest.inputs.values())
+    if not all(isinstance(text, str) for text in texts) or not isinstance(manifest.facts, dict):
+        raise ValueError("a value is of a wrong type")
+    if len({file.path for file in files}) != len(files):
+        raise ValueError("a file is there twice")
+    return manifest
+
+
+def _is_entry(path: Json, size_bytes: Json, blake3: Json) -> bool:
+    is_size = type(size_bytes) is int and size_bytes >= 0
+    return isinstance(path, str) and is_size and _BLAKE3.fullmatch(blake3) is not None
 
 
 def _check_sizes(folder: Path, manifest: Manifest) -> None:
     """Cheap check of every reuse: each file is there with its size. Digests are `verify`'s job."""
     amiss = []
+    real = Path(os.path.realpath(folder))
+    linked: dict[PurePosixPath, bool] = {}
     for entry in manifest.files:
         if not is_inside(entry.path):
-            raise VerificationError(f"the manifest of `{folder}` names `{entry.path}`, outside it")
+            shown = ascii(entry.path[:MAX_SHOWN])[1:-1]
+            raise VerificationError(f"the manifest of `{folder}` names `{shown}`, outside it")
         try:
-            size_bytes = (folder / entry.path).stat().st_size
-        except FileNotFoundError:
+            found = (folder / entry.path).lstat()
+        except (FileNotFoundError, NotADirectoryError):
             amiss.append(f"`{entry.path}` is missing")
             continue
-        if size_bytes != entry.size_bytes:
+        except OSError as error:
+            amiss.append(f"`{entry.path}` cannot be looked at: {error.strerror}")
+            continue
+        size_bytes = found.st_size
+        parent = PurePosixPath(entry.path).parent
+        if parent not in linked:
+            linked[parent] = Path(os.path.realpath(folder / parent)) != real / parent
+        if linked[parent] or not stat.S_ISREG(found.st_mode):
+            amiss.append(f"`{entry.path}` is not a regular file")
+        elif size_bytes != entry.size_bytes:
             amiss.append(f"`{entry.path}` has {size_bytes} bytes, expected {entry.size_bytes}")
+    more = len(amiss) - MAX_SHOWN
     if amiss:
         raise VerificationError(
             f"the artifact `{folder}` is damaged",
-            facts=amiss,
-            hint="delete this folder and run again",
+            facts=[*amiss[:MAX_SHOWN], *([f"and {more} more"] if more > 0 else [])],
+            hint=DAMAGED_HINT,
         )
 
 
 def check_digests(artifact: Artifact) -> None:
     """Raise VerificationError with every file whose bytes are not those that were published.
 
-    Every reuse compares sizes alone; this reads all bytes, for files that are about to be executed
-    or handed out.
+    Every reuse compares sizes alone; this reads all bytes, once by a process, for files that are
+    about to be worked on, executed or handed out.
     """
-    changed = [
-        f"`{entry.path}` is changed: BLAKE3 {found}, expected {entry.blake3}"
-        for entry in artifact.manifest.files
-        if (found := digest_file(artifact.path / entry.path)) != entry.blake3
-    ]
+    changed = []
+    for entry in artifact.manifest.files:
+        path = artifact.path / entry.path
+        try:
+            found = digest_once(path)
+        except OSError as error:
+            raise file_error(error, path, "cannot be read") from None
+        if found != entry.blake3:
+            changed.append(f"`{entry.path}` is changed: BLAKE3 {found}, expected {entry.blake3}")
     if changed:
         raise VerificationError(
             f"the artifact `{artifact.path}` is damaged",
             facts=changed,
-            hint="delete this folder and run again",
+            hint=DAMAGED_HINT,
         )
-
-
-def place(source: Path, target: Path) -> None:
-    """Make `target` the same bytes as `source`: a hard link where possible, else a copy.
-
-    Published files are read-only, so a shared inode is not a way to change the store.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def export(artifact: Artifact, out_dir: Path) -> None:
-    """Place an artifact in a folder of the user's, whole or not at all.
-
-    An earlier export in the same place is replaced. Raises UsageError where the folder holds
-    something else, MachineError or ResourceError where it cannot be written.
-    """
-    try:
-        if out_dir.exists() and any(out_dir.iterdir()) and not (out_dir / MANIFEST_NAME).is_file():
-            raise UsageError(
-                f"`{out_dir}` holds files that are not an earlier artifact",
-                hint="name a new or empty folder by `--out`",
-            )
-        out_dir.parent.mkdir(parents=True, exist_ok=True)
-        _replace(artifact, out_dir)
-    except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        raise (ResourceError if full else MachineError)(
-            f"`{out_dir}` cannot be written: {error.strerror}",
-            hint="the artifact is whole in the store; name another folder by `--out`",
-        ) from None
-
-
-def _replace(artifact: Artifact, out_dir: Path) -> None:
-    """Place the artifact beside `out_dir`, then rename; nothing is left beside it."""
-    fresh = out_dir.with_name(f".{out_dir.name}-{uuid.uuid4().hex[:8]}")
-    stale = fresh.with_name(fresh.name + "-old")
-    try:
-        for name in [entry.path for entry in artifact.manifest.files] + [MANIFEST_NAME]:
-            place(artifact.path / name, fresh / name)
-        if out_dir.exists():
-            out_dir.rename(stale)
-        fresh.rename(out_dir)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(stale, ignore_errors=True)

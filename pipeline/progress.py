@@ -14,6 +14,9 @@ class Progress(Protocol):
     def advance(self, amount: int) -> None:
         """Count `amount` more units of the current task as done."""
 
+    def skip(self, amount: int) -> None:
+        """Count units that were done before, by an earlier run: they say nothing of the rate."""
+
     def note(self, message: str) -> None:
         """Say one line that is worth reading later."""
 
@@ -25,6 +28,9 @@ class Silent:
         """Ignore."""
 
     def advance(self, amount: int) -> None:
+        """Ignore."""
+
+    def skip(self, amount: int) -> None:
         """Ignore."""
 
     def note(self, message: str) -> None:

@@ -7,9 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline.progress import Progress
+from pipeline.redaction import redact
 from pipeline.run import StageResult
 from pipeline.stages.stage import AnyStage
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     # rich is needed only where a bar is drawn; a cached run draws none.
     import rich.progress
 
+MAX_LEFT_S = 99 * 86_400
 LINE_INTERVAL_S = 5.0
 """Between two plain lines of one task."""
 
@@ -24,8 +27,8 @@ LINE_INTERVAL_S = 5.0
 class Told(Protocol):
     """A way to show what happens."""
 
-    def begin(self, stage: str, key: str) -> None:
-        """A stage starts to work."""
+    def begin(self, stage: str, key: str | None) -> None:
+        """A stage starts to work, or, without a key, something else that takes long."""
 
     def task(self, stage: str, task: str, done: int, total: int, unit: str, rate: float) -> None:
         """A task of a stage has done so many of its units; `rate` is units a second."""
@@ -51,6 +54,11 @@ class Observing:
         self._told.begin(stage.name, key)
         return _Counting(self._told, stage.name)
 
+    def work_started(self, name: str) -> Progress:
+        """Begin to follow work that is no stage's."""
+        self._told.begin(name, None)
+        return _Counting(self._told, name)
+
     def stage_finished(self, result: StageResult) -> None:
         """Tell the outcome."""
         self._told.end(result)
@@ -68,17 +76,26 @@ class _Counting:
     def start(self, task: str, total: int, unit: str = "bytes") -> None:
         with self._lock:
             self._task, self._total, self._unit = task, total, unit
-            self._done, self._started = 0, time.monotonic()
+            self._done, self._skipped, self._started = 0, 0, time.monotonic()
 
     def advance(self, amount: int) -> None:
         with self._lock:
             self._done += amount
-            seconds = time.monotonic() - self._started
-            rate = self._done / seconds if seconds > 0 else 0.0
-            self._told.task(self._stage, self._task, self._done, self._total, self._unit, rate)
+            self._tell()
+
+    def skip(self, amount: int) -> None:
+        with self._lock:
+            self._done += amount
+            self._skipped += amount
+            self._tell()
+
+    def _tell(self) -> None:
+        seconds = time.monotonic() - self._started
+        rate = (self._done - self._skipped) / seconds if seconds > 0 else 0.0
+        self._told.task(self._stage, self._task, self._done, self._total, self._unit, rate)
 
     def note(self, message: str) -> None:
-        self._told.note(self._stage, message)
+        self._told.note(self._stage, redact(message))
 
 
 class PlainLines:
@@ -89,9 +106,10 @@ class PlainLines:
         self._quiet = quiet
         self._last_s = 0.0
 
-    def begin(self, stage: str, key: str) -> None:
+    def begin(self, stage: str, key: str | None) -> None:
         self._last_s = time.monotonic()
-        self._line(f"{stage:<9} {key[:12]} ...")
+        if key is not None:
+            self._line(f"{stage:<9} {key[:12]} ...")
 
     def task(self, stage: str, task: str, done: int, total: int, unit: str, rate: float) -> None:
         now = time.monotonic()
@@ -125,8 +143,9 @@ class EventLines:
         self._last_s = 0.0
         self._task: tuple[str, str] | None = None
 
-    def begin(self, stage: str, key: str) -> None:
-        self._event(event="stage_started", stage=stage, key=key)
+    def begin(self, stage: str, key: str | None) -> None:
+        if key is not None:
+            self._event(event="stage_started", stage=stage, key=key)
 
     def task(self, stage: str, task: str, done: int, total: int, unit: str, rate: float) -> None:
         now = time.monotonic()
@@ -173,27 +192,33 @@ class TerminalBars:
         self._bars: rich.progress.Progress | None = None
         self._id: rich.progress.TaskID | None = None
 
-    def begin(self, stage: str, key: str) -> None:
+    def begin(self, stage: str, key: str | None) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn
 
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f}%"),
             TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
+            # Not rich's own estimate, which takes what was there before for speed.
+            TextColumn("{task.fields[left]}"),
         )
         self._bars = Progress(*columns, console=Console(stderr=True), transient=True)
-        self._id = self._bars.add_task(f"{stage:<9}", total=None, speed="")
+        self._id = self._bars.add_task(f"{stage:<9}", total=None, speed="", left="")
         self._bars.start()
 
     def task(self, stage: str, task: str, done: int, total: int, unit: str, rate: float) -> None:
         if self._bars is not None and self._id is not None:
             description = f"{stage:<9} {task}"
-            told = speed(rate, unit)
+            seconds = seconds_left(done, total, rate)
             self._bars.update(
-                self._id, description=description, completed=done, total=total, speed=told
+                self._id,
+                description=description,
+                completed=done,
+                total=total,
+                speed=speed(rate, unit),
+                left="" if seconds is None else time_left(seconds),
             )
 
     def note(self, stage: str, message: str) -> None:
@@ -213,6 +238,11 @@ class TerminalBars:
 def seconds_left(done: int, total: int, rate: float) -> float | None:
     """How long the rest takes at this rate; None where that is not known, or nothing is left."""
     return (total - done) / rate if rate > 0 and total > done else None
+
+
+def time_left(seconds: float) -> str:
+    """For example `0:03:25 left`."""
+    return f"{timedelta(seconds=round(min(seconds, MAX_LEFT_S)))} left"
 
 
 def speed(rate: float, unit: str) -> str:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import errno
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.artifact import Artifact, describe
-from pipeline.errors import MachineError, PlanRefused, Problem, RecipeError, ResourceError
+from pipeline.artifact import Artifact, check_digests, describe
+from pipeline.errors import (
+    PlanRefused,
+    Problem,
+    RecipeError,
+    ResourceError,
+    VerificationError,
+)
 from pipeline.hardware import free_disk_bytes
 from pipeline.plan import SourcePlan, with_digests
 from pipeline.progress import Progress
 from pipeline.pytorch_plan import PytorchPlan
+from pipeline.redaction import find_known_secrets
 from pipeline.stages import PYTORCH_STAGES, STAGES
 from pipeline.stages.stage import AnyStage
-from pipeline.store import Store
+from pipeline.store import Session, Store
+from pipeline.system_errors import explain
 
 DISK_MARGIN_BYTES = 64 << 20
 """Left free beyond what the stages need: manifests, logs, the file system's own."""
@@ -94,14 +101,24 @@ def find_problems(plan: SourcePlan, states: Sequence[StageState], store: Store) 
     """The problems of the stages that would really work: a reused artifact needs nothing."""
     working = [state.stage.name for state in states if state.artifact is None]
     problems = [problem for problem in plan.problems if problem.stage in working]
-    return problems + _resource_problems(plan, working, store)
+    begun_bytes = sum(
+        store.begun_bytes(state.stage.name, state.key)
+        for state in states
+        if state.artifact is None and state.stage.resumable and state.key is not None
+    )
+    return problems + _resource_problems(plan, working, store, begun_bytes)
 
 
-def _resource_problems(plan: SourcePlan, working: Sequence[str], store: Store) -> list[Problem]:
-    """Disk for all stages that work together, memory for each alone."""
+def _resource_problems(
+    plan: SourcePlan, working: Sequence[str], store: Store, begun_bytes: int
+) -> list[Problem]:
+    """Disk for all stages that work together, memory for each alone.
+
+    What earlier runs have begun is on the disk already.
+    """
     problems = []
     free_bytes = free_disk_bytes(store.root)
-    needed_bytes = sum(plan.needs[name].disk_bytes for name in working)
+    needed_bytes = max(0, sum(plan.needs[name].disk_bytes for name in working) - begun_bytes)
     if needed_bytes and needed_bytes + DISK_MARGIN_BYTES > free_bytes:
         problems.append(
             Problem(
@@ -130,87 +147,111 @@ def _resource_problems(plan: SourcePlan, working: Sequence[str], store: Store) -
 
 
 def run(
-    plan: SourcePlan, store: Store, until: str, observer: Observer, *, lock_timeout_s: float
+    plan: SourcePlan,
+    store: Store,
+    until: str,
+    observer: Observer,
+    *,
+    lock_timeout_s: float,
+    use: Callable[[list[StageResult]], None] = lambda _: None,
 ) -> list[StageResult]:
-    """Run the stages in order. Raises PlanRefused before any work where the plan has problems."""
+    """Run the stages in order. Raises PlanRefused before any work where the plan has problems.
+
+    `use` is what is done with the artifacts while no other process deletes them.
+    """
     problems = find_problems(plan, preview(plan, store, until), store)
     if problems:
         raise PlanRefused(problems)
     plan = with_digests(plan)
-    artifacts: dict[str, Artifact] = {}
-    results = []
-    for stage in stages_until(plan, until):
-        keys = {name: artifact.key for name, artifact in artifacts.items()}
-        key = stage.key(plan, keys)
-        assert key is not None, f"stage {stage.name} has no key although all its inputs exist"
-        inputs = {name: artifacts[name] for name in stage.inputs}
-        with _clear_os_errors(stage.name, store.root):
-            result = _run_stage(stage, key, plan, inputs, store, observer, lock_timeout_s)
-        artifacts[stage.name] = result.artifact
-        results.append(result)
-        observer.stage_finished(result)
+    with store.session(plan.recipe.name) as session:
+        results = _Run(plan, session, observer, lock_timeout_s).stages(until)
+        use(results)
     return results
 
 
-def _run_stage(
-    stage: AnyStage,
-    key: str,
-    plan: SourcePlan,
-    inputs: Mapping[str, Artifact],
-    store: Store,
-    observer: Observer,
-    lock_timeout_s: float,
-) -> StageResult:
-    """Reuse, or hold the key's lock and make. What another process made meanwhile is reused."""
-    found = store.find(stage.name, key)
-    if found is not None:
-        return StageResult(stage, found, reused=True, seconds=0.0)
-    progress = observer.stage_started(stage, key)
-    with store.exclusive(stage.name, key, timeout_s=lock_timeout_s, on_wait=progress.note):
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One run: a sound plan with all digests, a session of the store, who watches."""
+
+    plan: SourcePlan
+    session: Session
+    observer: Observer
+    lock_timeout_s: float
+
+    def stages(self, until: str) -> list[StageResult]:
+        """All stages up to and including `until`. Nothing that they need is deleted meanwhile."""
+        stages = stages_until(self.plan, until)
+        keys: dict[str, str] = {}
+        for stage in stages:
+            key = stage.key(self.plan, keys)
+            assert key is not None, f"stage {stage.name} has no key although all its inputs have"
+            keys[stage.name] = key
+        self.session.hold([f"{name}/{key}" for name, key in keys.items()])
+        artifacts: dict[str, Artifact] = {}
+        results = []
+        for stage in stages:
+            inputs = {name: artifacts[name] for name in stage.inputs}
+            with _in_words(stage.name, self.session.store.root):
+                result = self._stage(stage, keys[stage.name], inputs)
+            artifacts[stage.name] = result.artifact
+            self.session.store.note_use(result.artifact)
+            results.append(result)
+            self.observer.stage_finished(result)
+        return results
+
+    def _stage(self, stage: AnyStage, key: str, inputs: Mapping[str, Artifact]) -> StageResult:
+        """Reuse, or hold the key's lock and make. What another process made meanwhile is reused."""
+        store = self.session.store
         found = store.find(stage.name, key)
         if found is not None:
             return StageResult(stage, found, reused=True, seconds=0.0)
-        started = time.monotonic()
-        artifact = _make(stage, key, plan, inputs, store, progress)
-        return StageResult(stage, artifact, reused=False, seconds=time.monotonic() - started)
+        progress = self.observer.stage_started(stage, key)
+        timeout_s = self.lock_timeout_s
+        with self.session.exclusive(stage.name, key, timeout_s=timeout_s, on_wait=progress.note):
+            found = store.find(stage.name, key)
+            if found is not None:
+                return StageResult(stage, found, reused=True, seconds=0.0)
+            started = time.monotonic()
+            artifact = self._make(stage, key, inputs, progress)
+            return StageResult(stage, artifact, reused=False, seconds=time.monotonic() - started)
+
+    def _make(
+        self, stage: AnyStage, key: str, inputs: Mapping[str, Artifact], progress: Progress
+    ) -> Artifact:
+        """Run the stage in a working folder, describe what it wrote, publish it.
+
+        Inputs are read whole before, once by a process: a byte that changed in the store since it
+        was published would be in all that is made of it, and nothing later would tell.
+        """
+        for artifact in inputs.values():
+            check_digests(artifact)
+        session = self.session
+        working = session.working_folder(stage.name, key, resumable=stage.resumable)
+        with session.scratch_folder(), working as folder:
+            facts = stage.run(self.plan, inputs, folder, progress)
+            _refuse_secrets(stage.name, folder)
+            input_keys = {name: artifact.key for name, artifact in inputs.items()}
+            return session.publish(folder, describe(folder, stage.name, key, input_keys, facts))
 
 
-def _make(
-    stage: AnyStage,
-    key: str,
-    plan: SourcePlan,
-    inputs: Mapping[str, Artifact],
-    store: Store,
-    progress: Progress,
-) -> Artifact:
-    """Run the stage in a working folder, describe what it wrote, publish it."""
-
-    with store.working_folder(stage.name, key) as folder:
-        facts = stage.run(plan, inputs, folder, progress)
-        input_keys = {name: artifact.key for name, artifact in inputs.items()}
-        return store.publish(folder, describe(folder, stage.name, key, input_keys, facts))
+def _refuse_secrets(stage: str, folder: Path) -> None:
+    """An artifact is handed on: a token of whoever made it must not be in it."""
+    leaks = find_known_secrets(folder)
+    if leaks:
+        raise VerificationError(
+            f"stage `{stage}` would publish a secret",
+            facts=leaks,
+            hint="remove it from the source or the recipe; if it is none, rename the variable",
+        )
 
 
 @contextmanager
-def _clear_os_errors(stage: str, root: Path) -> Iterator[None]:
+def _in_words(stage: str, root: Path) -> Iterator[None]:
     """Turn what the operating system refuses into an error that says so."""
     try:
         yield
-    except MemoryError:
-        raise ResourceError(
-            f"stage `{stage}` ran out of memory",
-            hint="run it on a machine with more memory; earlier artifacts are kept",
-        ) from None
-    except OSError as error:
-        where = f"`{error.filename}`: " if error.filename else ""
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise ResourceError(
-                f"stage `{stage}` ran out of disk space in `{root}`",
-                hint="free some space, or name a store on a larger disk by `--store`",
-            ) from None
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            raise MachineError(
-                f"stage `{stage}` was refused by the file system: {where}{error.strerror}",
-                hint="check the permissions, or name another store by `--store`",
-            ) from None
-        raise
+    except Exception as error:
+        known = explain(error, f"stage `{stage}`", root)
+        if known is None:
+            raise
+        raise known from None

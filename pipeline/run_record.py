@@ -8,14 +8,16 @@ from __future__ import annotations
 import json
 import platform
 import time
-import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from pipeline import __version__
-from pipeline.artifact import Json, write_json
+from pipeline.artifact import Json, encode_json
+from pipeline.durable import write_atomic
 from pipeline.plan import Plan
 from pipeline.pytorch_plan import PytorchPlan
+from pipeline.redaction import redact_value
 from pipeline.run import StageResult
 from pipeline.store import Store
 
@@ -52,13 +54,12 @@ def write_run_record(
             for result in results
         ],
     }
-    folder = store.root / "runs"
-    folder.mkdir(exist_ok=True)
-    # Names sort by time; a record is renamed into place so that a reader never sees half of one.
-    path = folder / f"{time.time_ns():020d}-{plan.recipe.name}.json"
-    partial = path.with_name(f".{uuid.uuid4().hex}")
-    write_json(partial, record)
-    partial.replace(path)
+    # Names sort by time.
+    path = store.make_folder("runs") / f"{time.time_ns():020d}-{plan.recipe.name}.json"
+    try:
+        write_atomic(path, encode_json(redact_value(record)))
+    except OSError as error:
+        raise store.refusal(error) from None
 
 
 def _backend(plan: Plan | PytorchPlan) -> str:
@@ -78,22 +79,20 @@ def past_seconds(plan: Plan | PytorchPlan, store: Store) -> dict[str, float]:
     found: dict[str, float] = {}
     size = max(_checkpoint_bytes(plan), 1)
     for record in _newest_records(store):
-        ratio = record["checkpoint_bytes"] / size
-        if record["backend"] != _backend(plan) or not 1 / COMPARABLE <= ratio <= COMPARABLE:
-            continue
-        for stage in record["stages"]:
-            if not stage["reused"]:
-                found.setdefault(stage["stage"], stage["seconds"])
+        try:
+            ratio = record["checkpoint_bytes"] / size
+            is_like = 1 / COMPARABLE <= ratio <= COMPARABLE
+            if record["backend"] == _backend(plan) and is_like:
+                worked = [stage for stage in record["stages"] if not stage["reused"]]
+                found = {str(s["stage"]): float(s["seconds"]) for s in worked} | found
+        except (KeyError, TypeError, ValueError):
+            continue  # of another version, or damaged: it says nothing
     return found
 
 
 def _newest_records(store: Store) -> Iterator[Json]:
-    """Records, newest first; one of another version, or damaged, says nothing and is passed by."""
+    """Records, newest first, of any version; what is no JSON is passed by."""
     paths = sorted((store.root / "runs").glob("[0-9]*.json"), reverse=True)
     for path in paths[:KEPT_RECORDS]:
-        try:
-            record = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            continue
-        if isinstance(record, dict) and {"backend", "checkpoint_bytes", "stages"} <= record.keys():
-            yield record
+        with suppress(OSError, ValueError, RecursionError):
+            yield json.loads(path.read_bytes())

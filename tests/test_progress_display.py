@@ -36,9 +36,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.fixture
 def result(tmp_path: Path) -> StageResult:
     store = Store(tmp_path / "store")
-    with store.working_folder("convert", "ab" * 32) as folder:
+    with store.session() as session, session.working_folder("convert", "ab" * 32) as folder:
         manifest = describe(folder, "convert", "ab" * 32, {}, {"made": "a checkpoint"})
-        artifact = store.publish(folder, manifest)
+        artifact = session.publish(folder, manifest)
     return StageResult(STAGE, artifact, reused=False, seconds=1.25)
 
 
@@ -58,6 +58,31 @@ def test_plain_lines_tell_share_and_time_left(clock: list[float], result: StageR
         "convert   a note",
         "convert   1.2 s   a checkpoint",
     ]
+
+
+def test_what_was_done_before_does_not_count_for_the_rate(clock: list[float]) -> None:
+    said: list[str] = []
+    progress = Observing(PlainLines(said.append, quiet=False)).stage_started(STAGE, "ab" * 32)
+    progress.start("writing", 1_000_000_000)
+    progress.skip(630_000_000)
+    clock[0] += 6
+    progress.advance(60_000_000)
+    assert said[1:] == ["convert   writing: 69% of 1,000,000,000 bytes, 10.0 MB/s, 31 s left"]
+
+
+def test_a_bar_does_not_take_it_for_speed(clock: list[float]) -> None:
+    bars = progress_display.TerminalBars()
+    progress = Observing(bars).stage_started(STAGE, "ab" * 32)
+    progress.start("writing", 1_000_000_000)
+    progress.skip(400_000_000)
+    clock[0] += 6
+    progress.skip(230_000_000)
+    progress.advance(60_000_000)
+    assert bars._bars is not None
+    fields = bars._bars.tasks[0].fields
+    bars.close()
+    assert (fields["speed"], fields["left"]) == ("10.0 MB/s", "0:00:31 left")
+    assert progress_display.time_left(1e300) == "99 days, 0:00:00 left"
 
 
 def test_quiet_says_nothing(result: StageResult) -> None:

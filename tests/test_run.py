@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +13,20 @@ import pytest
 
 from pipeline import run as runner
 from pipeline.artifact import Json
-from pipeline.errors import MachineError, PlanRefused, Problem, ResourceError
+from pipeline.errors import (
+    MachineError,
+    PlanRefused,
+    Problem,
+    ResourceError,
+    VerificationError,
+)
 from pipeline.hardware import Hardware
 from pipeline.plan import Need, Plan
 from pipeline.progress import Progress, Silent
 from pipeline.run import StageResult, find_problems, preview, run
 from pipeline.stages.stage import Inputs, Stage
 from pipeline.store import Store
+from pipeline.store.owners import read_owner
 
 Work = Callable[[Path], None]
 
@@ -57,17 +65,13 @@ def toy(name: str, inputs: tuple[str, ...], work: Work | None = None) -> Stage:
 def toy_plan(**settings: Json) -> Plan:
     names = ("one", "two", "three")
     plan = SimpleNamespace(
+        recipe=SimpleNamespace(name="toy"),
         settings={name: settings.get(name, {}) for name in names},
         problems=(),
         needs={name: Need() for name in names},
         hardware=Hardware(2, 10**9, ()),
     )
     return cast(Plan, plan)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
 
 
 @pytest.fixture
@@ -191,4 +195,86 @@ def test_an_interrupt_leaves_nothing_half_written(
     with pytest.raises((interrupt, ResourceError)):
         go(toy_plan(), store)
     assert not list((store.root / "work").iterdir())
+    assert not (store.root / "artifacts" / "two").exists()
+
+
+def test_a_changed_byte_of_an_input_ends_the_run(store: Store, stages: Callable[..., None]) -> None:
+    (one,) = go(toy_plan(), store, until="one")
+    path = one.artifact.path / "out.txt"
+    path.chmod(0o644)
+    path.write_text("ONE")
+    with pytest.raises(VerificationError, match="damaged") as caught:
+        go(toy_plan(), store)
+    assert "`out.txt` is changed" in caught.value.facts[0]
+    assert not (store.root / "artifacts" / "two").exists()
+    assert not list((store.root / "work").iterdir())
+
+
+def test_a_run_holds_all_that_it_needs(store: Store, stages: Callable[..., None]) -> None:
+    seen: list[tuple[str, ...]] = []
+
+    def look(folder: Path) -> None:
+        (file,) = (store.root / "sessions").iterdir()
+        owner = read_owner(file)
+        assert owner is not None
+        seen.append(owner.holds)
+
+    stages(look)
+    results = go(toy_plan(), store)
+    keys = {f"{r.stage.name}/{r.artifact.key}" for r in results}
+    assert seen == [tuple(sorted(keys))]
+    assert all((store.root / "uses" / key).is_file() for key in keys)
+
+
+def test_temporary_files_of_a_stage_lie_in_the_store(
+    store: Store, stages: Callable[..., None]
+) -> None:
+    seen: list[Path] = []
+    stages(lambda folder: seen.append(Path(tempfile.mkdtemp())))
+    go(toy_plan(), store)
+    assert seen[0].is_relative_to(store.root / "work")
+    assert not list((store.root / "work").iterdir())
+
+
+def test_what_is_done_with_the_artifacts_is_done_while_they_are_held(
+    store: Store, stages: Callable[..., None]
+) -> None:
+    seen: list[tuple[str, ...]] = []
+
+    def use(results: list[StageResult]) -> None:
+        (file,) = (store.root / "sessions").iterdir()
+        owner = read_owner(file)
+        assert owner is not None
+        assert {f"{r.stage.name}/{r.artifact.key}" for r in results} == set(owner.holds)
+        seen.append(owner.holds)
+
+    run(toy_plan(), store, "three", Watching(), lock_timeout_s=5, use=use)
+    assert len(seen) == 1
+
+
+def test_what_another_process_made_meanwhile_is_not_made_again(
+    store: Store, stages: Callable[..., None]
+) -> None:
+    class Late(Watching):
+        """While this run comes to the lock, another one makes the same."""
+
+        def stage_started(self, stage: Stage, key: str) -> Progress:
+            if not self.started:
+                go(toy_plan(), store, until="one")
+            return super().stage_started(stage, key)
+
+    (result,) = run(toy_plan(), store, "one", Late(), lock_timeout_s=5)
+    assert result.reused
+
+
+def test_a_secret_is_not_published(
+    store: Store, stages: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGISTRY_PASSWORD", "correct horse 7 battery")
+    monkeypatch.setenv("CACHE_KEY", "bfloat16")
+    text = "login: correct horse 7 battery, bfloat16"
+    stages(lambda folder: (folder / "log").write_text(text))
+    with pytest.raises(VerificationError, match="stage `two` would publish a secret") as caught:
+        go(toy_plan(), store)
+    assert caught.value.facts == ("`log` holds the value of `REGISTRY_PASSWORD`",)
     assert not (store.root / "artifacts" / "two").exists()

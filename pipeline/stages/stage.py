@@ -29,6 +29,10 @@ class Stage(Generic[ReadPlan_contra]):
     `run` writes the artifact's files into the folder that it is given and returns the facts for
     the artifact's manifest: JSON, the same for the same key (no times, hosts or absolute paths).
     `summary` turns these facts into one line for people.
+    A `resumable` stage may be given a folder with what an earlier run of the same key had written
+    when it was ended, at any time until it is published. It keeps a journal there
+    (`journal.JOURNAL_NAME`) by which it knows what of it is good, and removes the rest. The journal
+    stays: publishing removes it.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Stage(Generic[ReadPlan_contra]):
     settings: Callable[[ReadPlan_contra], Json]
     run: Callable[[ReadPlan_contra, Inputs, Path, Progress], Mapping[str, Json]]
     summary: Callable[[Mapping[str, Json]], str]
+    resumable: bool = False
 
     def key(self, plan: ReadPlan_contra, input_keys: Mapping[str, str]) -> str | None:
         """BLAKE3 over name, version, settings and input keys; None while one is not known."""
