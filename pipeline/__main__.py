@@ -1,6 +1,45 @@
 """Entry point of the command `trtllm-pack`."""
 
-from pipeline.cli import main
+import os
+import sys
+
+from pipeline import interrupts
+
+_NO_MEMORY = b"""error: trtllm-pack ran out of memory
+
+hint: use a machine with more memory, or raise the limit (`ulimit -v`, the container's)
+"""
+_NO_MEMORY_CODE = 7
+
+
+def main() -> None:
+    """Load the command line and run it; what hinders even that is told as well."""
+    interrupts.install()
+    try:
+        from pipeline.cli import main as run_command_line
+
+        run_command_line()
+    except interrupts.Stopped as stopped:
+        interrupts.tell_stopped(stopped.number, as_json="--json" in sys.argv)
+        raise
+    except MemoryError:
+        os.write(2, _NO_MEMORY)  # nothing that could need more
+        sys.exit(_NO_MEMORY_CODE)
+    except (ImportError, OSError) as error:
+        _refuse(error)
+
+
+def _refuse(error: Exception) -> None:
+    """The interpreter cannot load the command line: too few files may be open, or one is broken."""
+    from pipeline.system_errors import explain
+
+    known = explain(error, "loading trtllm-pack")
+    if known is None:
+        raise error
+    lines = [f"error: {known.message}", *(f"  {fact}" for fact in known.facts)]
+    sys.stderr.write("\n".join([*lines, "", f"hint: {known.hint}", ""]))
+    sys.exit(known.exit_code)
+
 
 if __name__ == "__main__":
     main()

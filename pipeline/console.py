@@ -7,24 +7,19 @@ Colour never carries meaning alone.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from pipeline.artifact import Json
-from pipeline.errors import PipelineError, PlanRefused, Problem
+from pipeline.errors import MachineError, PipelineError, PlanRefused, Problem
 from pipeline.progress_display import EventLines, Observing, PlainLines, TerminalBars, Told
+from pipeline.protected_streams import lead_nowhere
+from pipeline.redaction import redact, redact_value
+from pipeline.system_errors import explain
 
 Mode = Literal["human", "json", "quiet"]
-
-SECRETS = re.compile(
-    r"hf_[A-Za-z0-9]{20,}"
-    r"|(?<=Bearer )[^\s\"]+"
-    r"|(?<=://)[^/\s@]+(?=@)"
-    r"|(?<=[?&]X-Amz-Signature=)[^&\s\"]+|(?<=[?&]Signature=)[^&\s\"]+"
-)
 
 
 def printable(text: str) -> str:
@@ -32,29 +27,39 @@ def printable(text: str) -> str:
     return "".join(c if c == "\n" or c.isprintable() else "\ufffd" for c in text)
 
 
-def redact(text: str) -> str:
-    """The text without tokens, bearer credentials and URL user-info."""
-    return SECRETS.sub("[redacted]", text)
-
-
 class Console:
-    """The two streams of one command."""
+    """The two streams of one command. In JSON mode there is one document, whatever happens."""
 
     def __init__(self, mode: Mode) -> None:
         self.mode = mode
+        self._has_answered = False
 
     def result(self, document: Json, text: str) -> None:
-        """The command's answer: `document` for machines, `text` for people."""
-        out = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
-        sys.stdout.write(redact(out if self.mode == "json" else text).rstrip("\n") + "\n")
-        sys.stdout.flush()
+        """The command's answer: `document` for machines, `text` for people.
+
+        Raises ResourceError or MachineError where stdout does not take it, BrokenPipeError where
+        its reader has left.
+        """
+        self._has_answered = True
+        self._answer(rendered_json(document) if self.mode == "json" else redact(text))
 
     def error(self, error: PipelineError) -> None:
         """What failed, the facts, and the hint; in JSON mode the document of a failed command."""
+        if self.mode == "json" and not self._has_answered:
+            try:
+                self.result({"error": error_document(error)}, "")
+            except PipelineError as lost:
+                self._say(render_error(lost))
+            else:
+                return
+        self._say(render_error(error))
+
+    def note(self, text: str) -> None:
+        """A line worth reading beside the answer: what was decided, where it might surprise."""
         if self.mode == "json":
-            self.result({"error": error_document(error)}, "")
-        else:
-            self._say(render_error(error))
+            self._say(json.dumps({"event": "note", "message": text}, ensure_ascii=False))
+        elif self.mode == "human":
+            self._say(f"note: {text}")
 
     @contextmanager
     def watching(self) -> Iterator[Observing]:
@@ -71,9 +76,32 @@ class Console:
         finally:
             told.close()
 
+    def _answer(self, text: str) -> None:
+        try:
+            sys.stdout.write(text.rstrip("\n") + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            lead_nowhere(1)
+            known = explain(error, "stdout")
+            raise (type(known) if known else MachineError)(
+                f"the answer cannot be written to stdout: {error.strerror}",
+                facts=known.facts if known else (),
+                hint="send it to a file on a disk with room, or to a program that reads it",
+            ) from None
+
     def _say(self, text: str) -> None:
-        sys.stderr.write(redact(text) + "\n")
-        sys.stderr.flush()
+        """On stderr. Where that cannot be written the work goes on: the exit code tells."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(redact(text) + "\n")
+            sys.stderr.flush()
+
+
+def rendered_json(document: Json) -> str:
+    """A document as text: no secrets, and nothing that stdout's encoding lacks."""
+    is_ascii = not (sys.stdout.encoding or "").lower().startswith("utf")
+    return json.dumps(redact_value(document), indent=2, sort_keys=True, ensure_ascii=is_ascii)
 
 
 def render_error(error: PipelineError) -> str:

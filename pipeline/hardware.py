@@ -11,6 +11,8 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.tied import tied, tool_environment
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -86,19 +88,21 @@ def _query_gpus() -> tuple[Gpu, ...]:
     program = shutil.which("nvidia-smi")
     if program is None:
         return ()
-    told = _output([program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"])
+    told = output_of([program, f"--query-gpu={_QUERY}", "--format=csv,noheader,nounits"])
     rows = [row for row in csv.reader((told or "").splitlines()) if len(row) == 6]
     return _visible([_parse_gpu(row) for row in rows], os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
-def _output(command: list[str]) -> str | None:
+def output_of(command: list[str]) -> str | None:
     """What a program prints, whatever its bytes; None where it fails or takes too long.
 
-    It may be a script that starts the real one: whatever ends this, they end together.
+    It may be a script that starts the real one: whatever ends this, they end together. If this
+    process is killed, the kernel ends the program.
     """
     try:
         process = subprocess.Popen(
-            command,
+            tied(command),
+            env=tool_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pipeline.console import Console, format_bytes, printable, redact, render_error, table
+from pipeline.console import Console, format_bytes, printable, render_error, table
 from pipeline.errors import (
     MachineError,
     PlanRefused,
@@ -15,6 +15,7 @@ from pipeline.errors import (
     ResourceError,
     VerificationError,
 )
+from pipeline.redaction import redact
 
 
 def test_an_error_says_what_the_facts_and_what_next() -> None:

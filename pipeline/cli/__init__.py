@@ -6,19 +6,22 @@ answers at once.
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import Annotated
 
 import typer
 
-from pipeline import __version__
+from pipeline import __version__, interrupts
+from pipeline.cli.answering import ending_in_words
+from pipeline.cli.cache_commands import cache_app
 from pipeline.cli.doctor_commands import add_doctor_commands
 from pipeline.cli.explain_commands import add_explain_commands
+from pipeline.cli.lock_commands import add_lock_commands
 from pipeline.cli.migrate_commands import add_migrate_commands
 from pipeline.cli.recipe_commands import recipes_app
 from pipeline.cli.release_commands import add_release_commands
 from pipeline.cli.stage_commands import add_stage_commands
+from pipeline.protected_streams import protect_streams
 
 app = typer.Typer(
     name="trtllm-pack",
@@ -27,36 +30,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 add_stage_commands(app)
+add_lock_commands(app)
 add_release_commands(app)
 add_explain_commands(app)
 add_migrate_commands(app)
 add_doctor_commands(app)
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(cache_app, name="cache")
 
 
 def main() -> None:
     """Run the command line."""
-    signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
-        signal.signal(signal.SIGINT, _interrupt)
-    app()
-
-
-class Interrupted(KeyboardInterrupt):
-    """A KeyboardInterrupt that always ends in our exit code.
-
-    Where the plain one passes through `exec` of a text (imports make classes so), CPython remembers
-    that and kills the process by the signal at its end, although it was caught (pythonrun.c).
-    """
-
-
-def _interrupt(_signum: int, _frame: object) -> None:
-    raise Interrupted
-
-
-def _terminate(signum: int, _frame: object) -> None:
-    # SystemExit unwinds through every `finally`, so nothing half-written stays behind.
-    raise SystemExit(128 + signum)
+    interrupts.install()
+    protect_streams()
+    with ending_in_words(sys.argv[1:]):
+        app()
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,19 +1,22 @@
-"""How a command answers: its console, and the exit code of what it raises."""
+"""How a command answers: its console, and the exit code of whatever comes out of it."""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import typer
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, UsageError
+from pipeline.interrupts import Stopped, signal_of, tell_stopped
+from pipeline.protected_streams import lead_nowhere
+from pipeline.redaction import redact
+from pipeline.system_errors import explain
 
 if TYPE_CHECKING:
     from pipeline.console import Console
@@ -36,26 +39,100 @@ def answering(mode: Mode) -> Iterator[Console]:
     console = Console("json" if mode.json else "quiet" if mode.quiet else "human")
     try:
         yield console
-    except PipelineError as error:
-        if mode.debug:
-            traceback.print_exc()
-        console.error(error)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        raise typer.Exit(128 + signal.SIGINT) from None
-    except BrokenPipeError:
-        # The reader of stdout has left; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(128 + signal.SIGPIPE) from None
     except (typer.Exit, typer.Abort):
         raise
+    except (Stopped, KeyboardInterrupt) as stopped:
+        number = signal_of(stopped) or signal.SIGINT
+        tell_stopped(number, as_json=mode.json)
+        raise typer.Exit(128 + number) from None
+    except BrokenPipeError:
+        lead_nowhere(1)  # the reader of stdout has left; there is nobody to tell
+        raise typer.Exit(128 + signal.SIGPIPE) from None
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback unasked
         if mode.debug:
-            traceback.print_exc()
-        unexpected = PipelineError(
-            f"unexpected {type(error).__name__}: {error}",
-            hint="this is a fault of trtllm-pack: run again with `--debug` and report it",
-        )
-        console.error(unexpected)
-        raise typer.Exit(unexpected.exit_code) from None
+            _say(traceback.format_exc())
+        known = as_pipeline_error(error, "this command")
+        console.error(known)
+        raise typer.Exit(known.exit_code) from None
+
+
+@contextmanager
+def ending_in_words(arguments: list[str]) -> Iterator[None]:
+    """The same for what happens outside of a command: its options, `--help`, its last write.
+
+    `arguments` are those of the command line: a mistake in them is answered in JSON where they ask
+    for that.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except SystemExit as end:
+        number = signal_of(end)
+        if number is not None:  # it came before the command, or after
+            tell_stopped(number, as_json="--json" in arguments)
+        elif end.code == UsageError.exit_code and "--json" in arguments:
+            _answer_usage(end.__context__)
+        _last_flush(end)
+        raise
+    except KeyboardInterrupt:
+        tell_stopped(signal.SIGINT, as_json="--json" in arguments)
+        raise SystemExit(128 + signal.SIGINT) from None
+    except BrokenPipeError:
+        lead_nowhere(1)
+        raise SystemExit(128 + signal.SIGPIPE) from None
+    except Exception as error:  # noqa: BLE001 - as above
+        raise SystemExit(_tell_outside(error)) from None
+
+
+def as_pipeline_error(error: Exception, doing: str) -> PipelineError:
+    """The error to show: itself, what the system refused, or a fault of ours."""
+    if isinstance(error, PipelineError):
+        return error
+    return explain(error, doing) or PipelineError(
+        f"unexpected {type(error).__name__}: {error}",
+        hint="this is a fault of trtllm-pack: run again with `--debug` and report it",
+    )
+
+
+def _answer_usage(error: BaseException | None) -> None:
+    """The document of a command line that makes no sense; its text is on stderr already.
+
+    A command that found so itself has answered.
+    """
+    from pipeline.console import Console
+
+    if getattr(sys.stdout, "is_used", False):
+        return
+    told = getattr(error, "format_message", None)
+    message = told() if told is not None else "the command line makes no sense"
+    with suppress(PipelineError, OSError):
+        Console("json").error(UsageError(message, hint="see `trtllm-pack --help`"))
+
+
+def _last_flush(end: SystemExit) -> None:
+    """What is left in stdout's buffer; a failure counts where all else went well."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        lead_nowhere(1)
+    except OSError as error:
+        code = _tell_outside(error)
+        if not end.code:
+            raise SystemExit(code) from None
+
+
+def _tell_outside(error: Exception) -> int:
+    from pipeline.console import render_error
+
+    if isinstance(error, OSError):
+        lead_nowhere(1)  # most likely stdout itself; nothing more is written to it
+    known = as_pipeline_error(error, "trtllm-pack")
+    _say(render_error(known))
+    return known.exit_code
+
+
+def _say(text: str) -> None:
+    """On stderr, as far as that takes it."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(redact(text).rstrip("\n") + "\n")
+        sys.stderr.flush()

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.errors import MachineError, UsageError
+from pipeline.errors import UsageError
+from pipeline.system_errors import file_error
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a new file. Raises UsageError where it exists, MachineError where it cannot be."""
+    """Write a new file, whole or not at all.
+
+    Raises UsageError where it exists, MachineError or ResourceError where it cannot be written.
+    """
+    is_made = False
     try:
         with path.open("x", encoding="utf-8") as stream:
+            is_made = True
             stream.write(text)
+        is_made = False
     except FileExistsError:
         raise UsageError(f"`{path}` exists already", hint="choose another name") from None
     except OSError as error:
-        raise MachineError(f"`{path}` cannot be written: {error.strerror}") from None
+        hint = "name a file in another folder"
+        raise file_error(error, path, "cannot be written", hint) from None
+    finally:
+        if is_made:
+            path.unlink(missing_ok=True)

@@ -10,7 +10,13 @@ from pipeline.doctor.drift import Difference, find_drift
 from pipeline.doctor.installed import Installed
 from pipeline.doctor.machine import container_facts, gpu_facts, machine_facts, why_bytes_vary
 from pipeline.doctor.sections import expected_sections
-from pipeline.doctor.software import package_facts, program_facts, python_facts, token_facts
+from pipeline.doctor.software import (
+    modelscope_facts,
+    package_facts,
+    program_facts,
+    python_facts,
+    token_facts,
+)
 from pipeline.hardware import detect
 
 GIGABYTE = 10**9
@@ -37,6 +43,7 @@ def examine(store_dir: Path, installed: Installed | None) -> dict[str, Json]:
         "packages": package_facts(),
         "programs": program_facts(),
         "hub": {"token": token_facts(), "reachable": NETWORK},
+        "modelscope": {"token": modelscope_facts(), "reachable": NETWORK},
         "tensorrt_llm": drift_document(installed),
         "advice": advice(container, why_random, num_gpus=len(gpus["gpus"])),
     }

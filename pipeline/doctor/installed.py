@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
-from typing import IO, Any
+from typing import Any
 
 from pipeline.artifact import Json
 from pipeline.doctor.help_text import COLUMNS, read_help
 from pipeline.engines.child_process import child_environment
 from pipeline.engines.exit_codes import how_ended
 from pipeline.engines.trtllm.environment import kept_variables, visible_devices
+from pipeline.engines.trtllm.program import run_supervised
 from pipeline.engines.trtllm.request import PROGRAM
+from pipeline.errors import MachineError
+from pipeline.scratch import scratch_folder
 
 PACKAGE = "tensorrt_llm"
 TIMEOUT_S = 300.0
@@ -93,56 +92,39 @@ def _flag_facts(flag: dict[str, Any]) -> dict[str, Json]:
 
 def _answer(line: list[str], timeout_s: float) -> tuple[str, str | None]:
     """What a program prints, and why it gave no answer. It and all that it starts are ended."""
-    with (
-        tempfile.TemporaryDirectory(prefix="trtllm-pack-doctor-") as folder,
-        tempfile.TemporaryFile() as output,
-        tempfile.TemporaryFile() as errors,
-    ):
+    lines: dict[str, list[str]] = {"stdout": [], "stderr": []}
+    with scratch_folder() as folder:
         try:
-            process = subprocess.Popen(
+            ended = run_supervised(
                 line,
-                cwd=folder,
-                env=_environment(folder),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=errors,
-                start_new_session=True,
+                _environment(),
+                folder,
+                timeout_s=timeout_s,
+                on_line=lambda stream, said: lines[stream].append(said),
+                is_temporary=True,
             )
-        except OSError as error:
-            return "", f"it cannot be started: {error.strerror}"
-        try:
-            process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return "", f"no answer within {timeout_s:.0f} s"
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        if process.returncode != 0:
-            return "", _death(process.returncode, _text(errors))
-        return _text(output), None
+        except MachineError as error:
+            return "", f"it cannot be started: {error.message}"
+    if ended.code is None:
+        return "", f"no answer within {timeout_s:.0f} s"
+    if ended.code != 0:
+        return "", _death(ended.code, lines["stderr"])
+    return "\n".join(lines["stdout"]), None
 
 
-def _text(stream: IO[bytes]) -> str:
-    stream.seek(0)
-    return stream.read().decode(errors="replace")
-
-
-def _environment(home: str) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """As a build's, but packages are found as here, and lines never break."""
     return {
         **kept_variables(os.environ),
         **visible_devices(),
         "COLUMNS": COLUMNS,
-        "HOME": home,
         "LC_ALL": "C.UTF-8",
         "NO_COLOR": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": child_environment()["PYTHONPATH"],
-        "TMPDIR": home,
     }
 
 
-def _death(code: int, errors: str) -> str:
-    lines = [line for line in errors.strip().splitlines() if line.strip()][-LAST_LINES:]
-    return "; ".join([f"it died with {how_ended(code)}", *(line.strip() for line in lines)])
+def _death(code: int, lines: list[str]) -> str:
+    told = [line.strip() for line in lines][-LAST_LINES:]
+    return "; ".join([f"it died with {how_ended(code)}", *told])

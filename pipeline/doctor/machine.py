@@ -15,7 +15,8 @@ from pathlib import Path
 
 from pipeline.artifact import Json
 from pipeline.engines.child_process import child_environment
-from pipeline.hardware import Hardware, free_disk_bytes
+from pipeline.hardware import Hardware, free_disk_bytes, output_of
+from pipeline.tied import tied
 
 NVIDIA_SMI = "nvidia-smi"
 _CGROUP = Path("/sys/fs/cgroup")
@@ -70,7 +71,7 @@ def why_bytes_vary(timeout_s: float = 30.0) -> str | None:
     line = [sys.executable, "-P", "-s", "-m", "pipeline.doctor.surroundings"]
     try:
         done = subprocess.run(
-            line,
+            tied(line),
             env=child_environment(),
             capture_output=True,
             text=True,
@@ -95,13 +96,7 @@ def _ask(*arguments: str) -> str:
     program = shutil.which(NVIDIA_SMI)
     if program is None:
         return ""
-    try:
-        done = subprocess.run(
-            [program, *arguments], capture_output=True, text=True, timeout=30, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+    return output_of([program, *arguments]) or ""
 
 
 def _why_no_gpu() -> str:

@@ -74,6 +74,13 @@ def token_facts() -> dict[str, Json]:
     return {"present": present, "from": str(path) if present else None}
 
 
+def modelscope_facts() -> dict[str, Json]:
+    """The same of ModelScope, whose own client keeps its login where only itself reads it."""
+    name = "MODELSCOPE_API_TOKEN"
+    present = bool(os.environ.get(name, "").strip())
+    return {"present": present, "from": name if present else None}
+
+
 def installed_version(name: str) -> str | None:
     """The version of a distribution, None where it is not installed."""
     try:

@@ -16,8 +16,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
+
+from pipeline.errors import PipelineError, ToolFailed
+from pipeline.system_errors import explain
 
 ADDR_NO_RANDOMIZE = 0x0040000
 """`personality` flag of Linux: the kernel places stack, heap and libraries at fixed addresses."""
@@ -30,6 +34,33 @@ def tell(**event: Any) -> None:
     """Write one event for the parent."""
     sys.stdout.write(json.dumps(event) + "\n")
     sys.stdout.flush()
+
+
+def tell_error(error: PipelineError, log: Sequence[str] = ()) -> None:
+    """Write the error that ends this process, and the last of what a library logged."""
+    tell(
+        event="error",
+        kind=type(error).__name__,
+        message=error.message,
+        facts=[*error.facts, *log],
+        hint=error.hint,
+    )
+
+
+def as_told(error: Exception, who: str, hint: str | None = None) -> PipelineError:
+    """The error to tell for whatever was raised: itself, what the system refused, or a fault.
+
+    `hint` is for a fault of the libraries that `who` stands for, which raise whatever they like.
+    """
+    if isinstance(error, PipelineError):
+        return error
+    explained = explain(error, who, Path.cwd())
+    if explained is not None:
+        return explained
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    return ToolFailed(
+        f"{who} failed: {type(error).__name__}: {lines[0]}", facts=lines[1:], hint=hint
+    )
 
 
 def die_with(parent: int) -> None:

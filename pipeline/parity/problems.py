@@ -23,8 +23,11 @@ def logits_problems(
     target: Mapping[str, Json],
     *,
     has_tokenizer: bool,
+    has_code: bool = False,
 ) -> list[Problem]:
     """All reasons, for the config.json of the source and of the checkpoint; none where not asked.
+
+    `has_code`: the recipe allows the source's own code to be executed, which brings its classes.
 
     Imports transformers only where the recipe asks for logits and all packages are there.
     """
@@ -39,7 +42,7 @@ def logits_problems(
         message = f"`verify.logits` compares with transformers, but {missing}"
         hint = f"`pip install 'trtllm-pack[{EXTRA}]'` (torch for the CPU is enough), or {WITHOUT}"
         return [*found, Problem("verify", message, hint, MachineError)]
-    return [*found, *_class_problems(source)]
+    return found if has_code else [*found, *_class_problems(source)]
 
 
 def _size_problems(settings: Verify, target: Mapping[str, Json]) -> list[Problem]:
@@ -86,7 +89,8 @@ def _class_problems(source: Mapping[str, Json]) -> list[Problem]:
         if isinstance(code, dict) and (path := printable(str(code.get("AutoModelForCausalLM"))))
         else []
     )
-    return [Problem("verify", message, WITHOUT, facts=tuple(facts))]
+    hint = f"read that code and name its files in `source.remote_code`, or {WITHOUT}"
+    return [Problem("verify", message, hint if facts else WITHOUT, facts=tuple(facts))]
 
 
 def _config_problems(model_type: str, source: Mapping[str, Json]) -> list[Problem]:

@@ -7,15 +7,16 @@ transformers prints, downloads or breaks stays there. The child has no network.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Json
 from pipeline.engines.child_process import run_child
+from pipeline.scratch import scratch_folder
+from pipeline.sources.remote_code import check_code_folder
 
 if TYPE_CHECKING:
     from pipeline.parity.comparison import Logits
@@ -31,12 +32,14 @@ _FIRST_NUMBER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 class SourceModel:
     """The source checkpoint, as far as transformers needs to be told about it.
 
-    `dropped`: its tensors that conversion drops by name, which transformers need not know.
+    `dropped`: its tensors that conversion drops by name, which transformers need not know. `code`:
+    the Python files in it that are executed, with their SHA-256; the recipe names them.
     """
 
     path: Path
     num_layers: int
     dropped: tuple[str, ...]
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +70,21 @@ def reference_logits(
     """
     import numpy as np
 
+    if model.code:
+        check_code_folder(model.code, model.path)
     job = {
         "source": str(model.path.resolve()),
         "layers": num_layers,
         "of_layers": model.num_layers,
         "dropped": list(model.dropped),
+        "has_code": bool(model.code),
         "sequences": [list(tokens) for tokens in sequences],
     }
-    with tempfile.TemporaryDirectory(prefix="trtllm-pack-") as folder:
-        finished = run_child(CHILD, job, Path(folder), _ignore, who="transformers")
-        logits = [np.load(Path(folder) / logits_name(i)) for i in range(len(sequences))]
-    return Reference(logits, finished.result["executed_by"])
+    with scratch_folder() as folder:
+        finished = run_child(CHILD, job, folder, _ignore, who="transformers")
+        logits = [np.load(folder / logits_name(i)) for i in range(len(sequences))]
+    code = {"code": dict(model.code)} if model.code else {}
+    return Reference(logits, {**finished.result["executed_by"], **code})
 
 
 def logits_name(number: int) -> str:

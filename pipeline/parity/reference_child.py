@@ -6,6 +6,7 @@ of each sequence in its working folder.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -13,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import Json
-from pipeline.engines.child_setup import die_with, tell
+from pipeline.engines.child_setup import die_with, tell, tell_error
 from pipeline.errors import PipelineError, ResourceError, ToolFailed
 from pipeline.parity.reference import loading_faults, logits_name
 from pipeline.parity.reference_repairs import repair_config, repair_model
+from pipeline.system_errors import error_number, explain
 
 PER_LAYER_KEYS = ("layer_types", "mlp_layer_types", "no_rope_layers")
 """Lists of transformers' configs that have an item for each layer (5.24, `configuration_utils`)."""
@@ -28,12 +30,13 @@ def main(job_path: str) -> int:
     """Carry out one job; exit code 1 after an error event."""
     job = json.loads(Path(job_path).read_bytes())
     die_with(job["parent"])
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # read at import
+    if job["has_code"]:
+        # Where transformers puts the code before it imports it; read at import.
+        os.environ["HF_MODULES_CACHE"] = str(Path.cwd() / "modules")
     try:
         executed_by = _compute(job)
     except PipelineError as error:
-        kind = "resource" if isinstance(error, ResourceError) else "tool"
-        tell(event="error", kind=kind, message=error.message, facts=error.facts, hint=error.hint)
+        tell_error(error)
         return 1
     tell(event="result", executed_by=executed_by)
     return 0
@@ -82,7 +85,12 @@ def _load(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(job["source"], trust_remote_code=False)
+    # The one place where code of a source is executed: the recipe names its commit and digests,
+    # and nothing else is in the folder (`sources/remote_code.py`).
+    trusted: bool = job["has_code"]
+    config = AutoConfig.from_pretrained(
+        job["source"], trust_remote_code=trusted, local_files_only=True
+    )
     if config.num_hidden_layers != job["of_layers"]:
         raise ToolFailed(
             f"transformers reads {config.num_hidden_layers} layers in `config.json`, conversion "
@@ -101,7 +109,7 @@ def _load(job: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         dtype=torch.float32,
         attn_implementation=_attention(config),
         output_loading_info=True,
-        trust_remote_code=False,
+        trust_remote_code=trusted,
         use_safetensors=True,
         local_files_only=True,
     )
@@ -123,11 +131,15 @@ def _failure(error: Exception) -> PipelineError:
     if isinstance(error, PipelineError):
         return error
     lines = [line for line in str(error).splitlines() if line.strip()] or [""]
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    explained = explain(error, "transformers", Path.cwd())
+    if isinstance(error, MemoryError) or error_number(error) == errno.ENOMEM:
         return ResourceError(
             "transformers ran out of memory",
+            facts=explained.facts if explained else (),
             hint="use a machine with more memory, or set `verify.layers` to fewer layers",
         )
+    if isinstance(explained, ResourceError):
+        return explained
     return ToolFailed(
         f"transformers cannot run the source: {type(error).__name__}: {lines[0]}",
         facts=lines[1:],

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,8 @@ from pipeline.doctor import installed as module
 from pipeline.doctor.drift import find_drift
 from pipeline.doctor.installed import Installed, read_installed
 from pipeline.doctor.sections import expected_sections
+from tests.command import child_environment
+from tests.engines.trtllm.processes import wait_until_gone
 from tests.standins.described_package import Described, write_described_package
 
 
@@ -95,7 +101,40 @@ def test_no_program_and_a_silent_program(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_child_gets_no_secret_and_a_home_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 30)
-    environment = module._environment("/home/of/its/own")
-    assert environment["HOME"] == "/home/of/its/own"
+    told, why = module._answer(["/usr/bin/env"], 60.0)
+    assert why is None
+    environment = dict(line.split("=", 1) for line in told.splitlines())
+    assert "trtllm-pack-" in environment["HOME"]
+    assert environment["TMPDIR"] == environment["HOME"] != os.environ.get("HOME")
+    assert not Path(environment["HOME"]).exists()
     assert environment["PATH"] == os.environ["PATH"]
     assert not {"HF_TOKEN", "GLIBC_TUNABLES"} & environment.keys()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_doctor_that_is_ended_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    code = (
+        "from pipeline import interrupts\nfrom pipeline.doctor import installed\n"
+        "interrupts.install()\n"
+        "print('begins', flush=True)\n"
+        f"installed._answer(['/bin/sh', '-c', 'echo > {tmp_path}/at-work; sleep 1000'], 600.0)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=child_environment(TMPDIR=str(temporary)),
+        stdout=subprocess.PIPE,
+    ) as doctor:
+        assert doctor.stdout is not None
+        doctor.stdout.readline()
+        end = time.monotonic() + 60
+        while not (tmp_path / "at-work").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        doctor.send_signal(number)
+    assert doctor.returncode == (-9 if number == signal.SIGKILL else 143)
+    assert wait_until_gone(tmp_path / "at-work") == {}
+    end = time.monotonic() + 20
+    while any(temporary.iterdir()) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert list(temporary.iterdir()) == []

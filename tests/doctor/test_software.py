@@ -45,6 +45,17 @@ def test_a_token_file(no_token: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert software.token_facts()["present"] is False
 
 
+@pytest.mark.parametrize(("value", "present"), [(None, False), ("  ", False), ("ms-1", True)])
+def test_a_token_of_modelscope(
+    value: str | None, present: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODELSCOPE_API_TOKEN", raising=False)
+    if value is not None:
+        monkeypatch.setenv("MODELSCOPE_API_TOKEN", value)
+    name = "MODELSCOPE_API_TOKEN" if present else None
+    assert software.modelscope_facts() == {"present": present, "from": name}
+
+
 def test_packages_are_told_by_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
     requirements = [
         "numpy<3,>=1.26",

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.artifact import Json, place, write_json
+from pipeline.artifact import Json, write_json
 from pipeline.checkpoint.safetensors_file import read_header
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
 from pipeline.engines.attention_proof import write_proof
@@ -31,6 +31,7 @@ from pipeline.hardware import Hardware, detect
 from pipeline.onnx_files.external import sizes_beside
 from pipeline.onnx_files.reading import read_model
 from pipeline.onnx_files.record import graph_record
+from pipeline.placing import place
 from pipeline.progress import Progress
 from pipeline.recipe.schema import EngineSettings
 

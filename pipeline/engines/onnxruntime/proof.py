@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from pipeline.artifact import Json
 from pipeline.engines.attention_proof import proof
 from pipeline.engines.onnxruntime.devices import SINGLE_OPERATOR
-from pipeline.errors import ToolFailed
+from pipeline.errors import MachineError, ResourceError, ToolFailed
 from pipeline.recipe.schema import EngineSettings
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _executed_kernels(graph: Path, weights_dir: Path, settings: EngineSettings) 
         session = open_session(graph, weights_dir, limits, options)
         session.start([[0]])
         session.step([0])
-        events = json.loads(Path(session.inner.end_profiling()).read_bytes())
+        events = _read_profile(Path(session.inner.end_profiling()))
     kernels = Counter(
         event["args"]["op_name"]
         for event in events
@@ -80,6 +80,26 @@ def _executed_kernels(graph: Path, weights_dir: Path, settings: EngineSettings) 
         and event["args"].get("provider") == "CPUExecutionProvider"
     )
     return Counter({name: count // 2 for name, count in kernels.items()})
+
+
+def _read_profile(path: Path) -> list[dict[str, Json]]:
+    """The events of a profile. ONNX Runtime tells nobody where it cannot write one.
+
+    Raises MachineError where there is none, ResourceError where it is cut short.
+    """
+    try:
+        events: list[dict[str, Json]] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise MachineError(
+            f"ONNX Runtime could not write its profile `{path}`",
+            hint="check the permissions and the free space there",
+        ) from None
+    except ValueError:
+        raise ResourceError(
+            f"the profile that ONNX Runtime wrote to `{path}` is cut short",
+            hint="free some space, or name a store on a larger disk by `--store`",
+        ) from None
+    return events
 
 
 def cuda_proof(

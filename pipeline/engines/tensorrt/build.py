@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifact import Json, place, write_json
+from pipeline.artifact import Json, write_json
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
 from pipeline.engines.attention_proof import not_observed, proof, write_proof
 from pipeline.engines.child_process import Finished, run_child
@@ -27,6 +27,7 @@ from pipeline.engines.tensorrt.record import (
 from pipeline.errors import ToolFailed
 from pipeline.graph.decoder import write_decoder
 from pipeline.graph.facts import GraphFacts
+from pipeline.placing import place
 from pipeline.progress import Progress
 from pipeline.recipe.schema import EngineSettings
 

@@ -6,19 +6,27 @@ the error. It writes `decoder.engine` in its working folder.
 
 from __future__ import annotations
 
-import errno
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.engines.child_setup import die_with, fix_surroundings, in_own_heap, tell
+from pipeline.engines.child_setup import (
+    as_told,
+    die_with,
+    fix_surroundings,
+    in_own_heap,
+    tell,
+    tell_error,
+)
 from pipeline.engines.tensorrt.api import Flavour, create_network, load_api, write_engine
 from pipeline.engines.tensorrt.config import builder_config
 from pipeline.engines.tensorrt.network import check_network
 from pipeline.errors import PipelineError, ResourceError, ToolFailed
 
 ENGINE_NAME = "decoder.engine"
+
+_WHO = "building the engine"
 
 _HARMLESS = ("has Int64 binding",)
 """Parser warnings that state what is so: token ids and positions are int64."""
@@ -30,18 +38,20 @@ def main(job_path: str) -> int:
     die_with(job["parent"])
     fix_surroundings()
     flavour = Flavour(job["is_rtx"], (), tuple(job["modules"]))
-    trt = load_api(flavour)
-    log, monitor = _log(trt), _monitor(trt)
-    return in_own_heap(lambda: _carry_out(trt, flavour, log, monitor, job))
+    try:
+        trt = load_api(flavour)
+        log, monitor = _log(trt), _monitor(trt)
+        return in_own_heap(lambda: _carry_out(trt, flavour, log, monitor, job))
+    except Exception as error:  # noqa: BLE001 - a library or thread that does not fit, for one
+        tell_error(as_told(error, _WHO))
+        return 1
 
 
 def _carry_out(trt: Any, flavour: Flavour, log: Any, monitor: Any, job: dict[str, Any]) -> int:
     try:
         result = build(trt, flavour, log, monitor, job)
-    except PipelineError as error:
-        kind = "resource" if isinstance(error, ResourceError) else "tool"
-        facts = [*error.facts, *log.lines]
-        tell(event="error", kind=kind, message=error.message, facts=facts, hint=error.hint)
+    except Exception as error:  # noqa: BLE001 - it would end as a traceback on stderr
+        tell_error(as_told(error, _WHO), log.lines)
         return 1
     tell(event="result", **result, warnings=log.lines)
     return 0
@@ -50,7 +60,11 @@ def _carry_out(trt: Any, flavour: Flavour, log: Any, monitor: Any, job: dict[str
 def build(
     trt: Any, flavour: Flavour, log: Any, monitor: Any, job: dict[str, Any]
 ) -> dict[str, Any]:
-    """Parse, check, compile, write; the inventory of the network. Raises ToolFailed."""
+    """Parse, check, compile, write; the inventory of the network.
+
+    Raises ToolFailed, ResourceError where TensorRT lacks memory, OSError where the engine cannot be
+    written.
+    """
     builder = trt.Builder(log)
     network = create_network(trt, builder)
     parser = trt.OnnxParser(network, log)
@@ -61,14 +75,7 @@ def build(
         )
     inventory = check_network(trt, network, job)
     config = builder_config(trt, flavour, builder, network, monitor, job)
-    try:
-        built = write_engine(trt, builder, network, config, Path(ENGINE_NAME))
-    except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        kind = ResourceError if full else ToolFailed
-        hint = "free some space, or name a store on a larger disk by `--store`" if full else None
-        raise kind(f"the engine could not be written: {error.strerror}", hint=hint) from None
-    if not built:
+    if not write_engine(trt, builder, network, config, Path(ENGINE_NAME)):
         raise _refused(log.lines)
     return inventory
 

@@ -13,6 +13,7 @@ from pipeline.engines.child_process import Finished
 from pipeline.engines.tensorrt.api import Flavour
 from pipeline.engines.tensorrt.job import profile_tokens
 from pipeline.recipe.schema import EngineSettings
+from pipeline.redaction import redact
 
 if TYPE_CHECKING:
     # The graph's modules import onnx.
@@ -108,7 +109,9 @@ def reproducibility(flavour: Flavour, finished: Finished) -> dict[str, Json]:
 
 def write_log(out_dir: Path, warnings: Sequence[str]) -> list[str]:
     """Keep what the builder warned of, less what differs from run to run; these lines."""
-    lines = [re.sub(r"0x[0-9a-f]+|\d+(\.\d+)? ?(ms|seconds)", "*", line) for line in warnings]
+    lines = [
+        redact(re.sub(r"0x[0-9a-f]+|\d+(\.\d+)? ?(ms|seconds)", "*", line)) for line in warnings
+    ]
     if lines:
         (out_dir / LOG_NAME).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return lines

@@ -12,6 +12,7 @@ from typing import IO
 from pipeline.engines.trtllm.failures import SHOWN_LINES, without_frames
 from pipeline.errors import VerificationError
 from pipeline.progress import Progress
+from pipeline.redaction import redactor
 from pipeline.trtllm.log_lines import (
     ABORTED,
     ALL_BUILT,
@@ -101,13 +102,14 @@ class BuildLog:
 
         `placeholders`: paths of this run -> what is written for them.
         """
+        clean = redactor()
         for name in self._files:
             with (
                 (self.folder / name).open(encoding="utf-8") as source,
                 (out_dir / name).open("w", encoding="utf-8", newline="\n") as target,
             ):
                 for line in source:
-                    target.write(without_times(_without_paths(line, placeholders)))
+                    target.write(clean(without_times(_without_paths(line, placeholders))))
         return sorted(self._files)
 
     def _rank_of(self, line: str) -> int | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +36,7 @@ from pipeline.engines.trtllm.runnable import (
 from pipeline.engines.trtllm.trace import NUM_STEPS, nsys_command, nsys_names, trace_prompt
 from pipeline.errors import PipelineError
 from pipeline.hardware import Gpu, detect
+from pipeline.scratch import scratch_folder
 from pipeline.trtllm.kernels import classify
 
 DEFAULT_TIMEOUT_S = 1800.0
@@ -102,8 +102,7 @@ class TrtllmGenerator:
         in_process = self._facts.world_size == 1
         first = self._observed is None
         trace = self._trace(requests[0], "torch") if first and in_process else None
-        with tempfile.TemporaryDirectory(prefix="trtllm-pack-") as name:
-            folder = Path(name)
+        with scratch_folder() as folder:
             events = self._run(folder, requests, trace)
             check_whole(events, len(requests), is_traced=trace is not None)
             found = [
@@ -127,8 +126,7 @@ class TrtllmGenerator:
             self._observed = not_observed(_NO_NSYS)
             return
         trace = self._trace(request, "nsys")
-        with tempfile.TemporaryDirectory(prefix="trtllm-pack-") as name:
-            folder = Path(name)
+        with scratch_folder() as folder:
             try:
                 self._run(folder, [], trace, nsys_command(program, folder))
                 names = nsys_names(folder)

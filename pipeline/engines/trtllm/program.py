@@ -9,9 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import MachineError, ToolFailed
+from pipeline.scratch import SOCKET_FOLDER_BYTES, scratch_path
+from pipeline.system_errors import explain
+from pipeline.tied import tool_environment
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 """Run as a file: it needs nothing of this package, and starts at once."""
@@ -66,8 +67,8 @@ def run_supervised(
     them, wherever they have gone. Raises MachineError where the program cannot be started,
     ToolFailed where its supervisor was stopped by somebody else.
     """
-    # Short paths: sockets of MPI and of Python's workers lie in TMPDIR (at most 107 bytes).
-    scratch = Path(tempfile.gettempdir(), f"trtllm-pack-{uuid.uuid4().hex[:8]}").absolute()
+    # Sockets of MPI and of Python's workers lie in TMPDIR.
+    scratch = scratch_path(SOCKET_FOLDER_BYTES)
     # A pipe, not a file: it has room when the disk is full.
     reads, writes = os.pipe()
     document = {
@@ -98,16 +99,19 @@ def _start(work: Path, document: Mapping[str, Any], ended: int) -> subprocess.Po
     """The supervisor with its job; it inherits `ended`, the pipe by which it tells the end."""
     job = work / "job.json"
     job.write_text(json.dumps(document, sort_keys=True), encoding="utf-8")
-    return subprocess.Popen(
-        supervisor_command(job),
-        cwd=work,
-        env={"PATH": os.environ.get("PATH", os.defpath)},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=(ended,),
-        start_new_session=True,
-    )
+    try:
+        return subprocess.Popen(
+            supervisor_command(job),
+            cwd=work,
+            env=tool_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=(ended,),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise explain(error, f"starting `{document['argv'][0]}`") or error from None
 
 
 def _ended(program: str, code: int, told: dict[str, Any] | None) -> Ended:

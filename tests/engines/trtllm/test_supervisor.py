@@ -131,7 +131,7 @@ def test_the_death_of_the_supervisor_itself_ends_all(
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    monkeypatch.setattr(program, "scratch_path", lambda _longest_bytes: scratch / "own")
 
     def kill(_stream: str, _line: str) -> None:
         for pid, command in belonging(tmp_path).items():

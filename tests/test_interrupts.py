@@ -1,0 +1,146 @@
+"""Signals that ask to end: one line, the right exit code, whatever was finished; and no waiting."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import json
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.command import ROOT, child_environment, command_line
+
+LIMITED = ROOT / "tests" / "faults" / "limited.py"
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
+
+
+def start(argv: list[str]) -> subprocess.Popen[str]:
+    """A child whose signals are as a shell's foreground job has them."""
+
+    def take_signals() -> None:
+        for number in WORDS:
+            signal.signal(number, signal.SIG_DFL)
+
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        argv,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env=child_environment(),
+        preexec_fn=take_signals,
+    )
+
+
+def wait_until_read(stream: IO[str] | None) -> None:
+    """Write to a child's stdin and wait until it has read that: it is at work then."""
+    assert stream is not None
+    stream.write("# nothing\n")
+    stream.flush()
+    unread = array.array("i", [1])
+    end = time.monotonic() + 60
+    while unread[0] and time.monotonic() < end:
+        fcntl.ioctl(stream.fileno(), termios.FIONREAD, unread)
+        time.sleep(0.005)
+    assert not unread[0]
+
+
+def python(code: str) -> subprocess.Popen[str]:
+    """A child that runs this after the signals were taken over, at work once it has read."""
+    lines = "import os, signal, sys, time\nfrom pipeline import interrupts\ninterrupts.install()\n"
+    child = start([sys.executable, "-c", lines + "sys.stdin.readline()\n" + code])
+    wait_until_read(child.stdin)
+    time.sleep(0.05)
+    return child
+
+
+@pytest.mark.parametrize(
+    ("number", "option"),
+    [(signal.SIGINT, []), (signal.SIGTERM, ["--json"]), (signal.SIGHUP, ["--json"])],
+)
+def test_a_command_ends_with_one_line(number: signal.Signals, option: list[str]) -> None:
+    with start(command_line("migrate", "-", *option)) as child:
+        wait_until_read(child.stdin)
+        child.send_signal(number)
+        out, err = child.communicate(timeout=60)
+    assert child.returncode == 128 + number
+    assert err == WORDS[number] + "\n"
+    if not option:
+        assert out == ""
+        return
+    error = json.loads(out)["error"]
+    assert (error["exit_code"], error["message"]) == (128 + number, WORDS[number])
+    assert "run the same command again" in error["hint"]
+
+
+@pytest.mark.parametrize("delay_s", [0.03, 0.07, 0.12, 0.2])
+def test_no_traceback_at_any_time_of_starting(delay_s: float) -> None:
+    with start(command_line("migrate", "-", "--json")) as child:
+        time.sleep(delay_s)
+        child.terminate()
+        out, err = child.communicate(timeout=60)
+    if child.returncode == -signal.SIGTERM:  # before the first line of ours
+        assert (out, err) == ("", "")
+        return
+    assert (child.returncode, err) == (143, "terminated\n")
+    assert json.loads(out)["error"]["exit_code"] == 143
+
+
+def test_a_second_signal_does_not_wait_for_the_clean_up() -> None:
+    code = (
+        "try:\n    time.sleep(60)\nfinally:\n    print('cleaning', flush=True)\n    time.sleep(60)"
+    )
+    with python(code) as child:
+        assert child.stdout is not None
+        child.terminate()
+        assert child.stdout.readline() == "cleaning\n"
+        time.sleep(0.3)
+        started = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(30) == 130
+        assert time.monotonic() - started < 30
+
+
+def test_one_wish_that_comes_twice_at_once_is_one() -> None:
+    code = "try:\n    time.sleep(60)\nfinally:\n    time.sleep(0.3)\n    print('clean', flush=True)"
+    with python(code) as child:
+        child.send_signal(signal.SIGINT)
+        child.send_signal(signal.SIGINT)
+        out, _ = child.communicate(timeout=60)
+    assert out == "clean\n"
+    assert child.returncode == 130
+
+
+def test_a_signal_that_python_would_drop_is_not_lost() -> None:
+    code = (
+        "class Dying:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(0.01)\n"
+        "Dying()\n"
+        "time.sleep(60)\n"
+        "print('not ended')\n"
+    )
+    with python(code) as child:
+        out, err = child.communicate(timeout=30)
+    assert (child.returncode, out) == (143, "")
+    assert "Exception ignored" not in err
+
+
+def test_what_the_starter_ignores_stays_ignored(tmp_path: Path) -> None:
+    limits = json.dumps({"ignored": ["SIGHUP"]})
+    with start([sys.executable, str(LIMITED), limits, "migrate", "-"]) as child:
+        wait_until_read(child.stdin)
+        child.send_signal(signal.SIGHUP)
+        time.sleep(0.2)
+        assert child.poll() is None
+        child.terminate()
+        assert child.wait(60) == 143
