@@ -28,13 +28,15 @@ def settings(plan: Plan) -> Json:
 
 
 def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
-    """Write config.json, `rank<N>.safetensors` and the ledgers.
+    """Write config.json, `rank<N>.safetensors` and the ledgers, going on from an earlier run.
 
     Raises VerificationError, RecipeError or ResourceError as `write_checkpoint` does.
     """
     conversion = plan.conversion
     source_dir, memory = inputs["download"].path, plan.max_memory_bytes
-    write_checkpoint(conversion, source_dir, out_dir, progress, max_memory_bytes=memory)
+    write_checkpoint(
+        conversion, source_dir, out_dir, progress, max_memory_bytes=memory, resumable=True
+    )
     write_json(out_dir / LEDGER_NAME, ledgers(conversion))
     return {
         "architecture": conversion.config["architecture"],
@@ -55,4 +57,4 @@ def summary(facts: Mapping[str, Json]) -> str:
     return f"{told}, {sum(facts['rank_bytes']):,} bytes" + (f", {cast} cast" if cast else "")
 
 
-STAGE = Stage("convert", 2, ("download",), settings, run, summary)
+STAGE = Stage("convert", 2, ("download",), settings, run, summary, resumable=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.artifact import Json
+from pipeline.journal import clear
 from pipeline.plan import SourcePlan
 from pipeline.progress import Progress
 from pipeline.stages.stage import Inputs, Stage
@@ -20,13 +21,22 @@ def settings(plan: SourcePlan) -> Json:
 
 
 def run(plan: SourcePlan, _: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
-    """Bring every needed file into the artifact, each compared with its digest."""
+    """Bring every needed file into the artifact, each compared with its digest.
+
+    Raises VerificationError where one is not what a frozen lock says, also of files that the hub
+    publishes a git blob id of, and no SHA-256.
+    """
     listing = plan.source.listing
+    if listing.kind != "local":  # a copy from a folder goes on by itself
+        clear(out_dir)
+    files = plan.source.fetch(out_dir, progress)
+    if plan.pin is not None:
+        plan.pin.check_fetched(listing.where, files)
     return {
         "kind": listing.kind,
-        "repo": listing.where if listing.kind == "hub" else None,
+        "repo": listing.repo,
         "commit": listing.commit,
-        "files": plan.source.fetch(out_dir, progress),
+        "files": files,
     }
 
 
@@ -37,4 +47,4 @@ def summary(facts: Mapping[str, Json]) -> str:
     return f"{origin}, {len(facts['files'])} files, {total_bytes / 1e6:,.1f} MB"
 
 
-STAGE = Stage(name="download", version=1, inputs=(), settings=settings, run=run, summary=summary)
+STAGE = Stage("download", 1, (), settings, run, summary, resumable=True)

@@ -45,7 +45,9 @@ def settings(plan: Plan) -> Json:
     verify = plan.recipe.verify
     if not verify.logits:
         return rules
-    return {**rules, "logits": verify.model_dump(mode="json"), "tools": dict(_versions())}
+    code = plan.recipe.source.remote_code
+    logits = {"logits": verify.model_dump(mode="json"), **({"code": dict(code)} if code else {})}
+    return {**rules, **logits, "tools": dict(_versions())}
 
 
 def _versions() -> Iterator[tuple[str, str]]:
@@ -72,7 +74,12 @@ def _logits_check(plan: Plan, structure: Json, download: Path, convert: Path) ->
     verify, conversion = plan.recipe.verify, plan.conversion
     num_layers: int = conversion.config["num_hidden_layers"]
     return LogitsCheck(
-        SourceModel(download, num_layers, tuple(sorted(conversion.coverage.dropped))),
+        SourceModel(
+            download,
+            num_layers,
+            tuple(sorted(conversion.coverage.dropped)),
+            plan.recipe.source.remote_code,
+        ),
         open_trtllm_checkpoint(convert),
         _sequences(plan, download),
         num_layers if verify.layers == "all" else verify.layers,

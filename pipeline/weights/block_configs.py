@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pipeline.artifact import Json
 from pipeline.checkpoint.strict_json import printable
 from pipeline.formulas import evaluate, evaluate_size
-from pipeline.weights.config_rules import Each, Kind
+from pipeline.weights.config_rules import MAX_COUNT, MAX_NUMBER, Each, Kind
 
 _FITS: Mapping[Kind, type | tuple[type, ...]] = {
     "count": int,
@@ -68,7 +68,8 @@ def _flat(item: Json, prefix: str = "") -> Iterator[tuple[str, Json]]:
 def _is(kind: Kind, value: Json) -> bool:
     is_flag = isinstance(value, bool)
     fits = isinstance(value, _FITS[kind]) and is_flag == (kind == "flag")
-    return fits and (is_flag or value > 0)
+    most = MAX_COUNT if kind == "count" else MAX_NUMBER
+    return fits and (is_flag or 0 < value <= most)
 
 
 def _complete(rule: Each, item: Json) -> Json:

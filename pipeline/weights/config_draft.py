@@ -10,13 +10,17 @@ from pipeline.artifact import Json
 
 @dataclass
 class Draft:
-    """`facts` are what is known of the target, `ledger` the use of every key of the source."""
+    """`facts` are what is known of the target, `ledger` the use of every key of the source.
+
+    `proven`: keys that may have any value, because what they change is compared by execution.
+    """
 
     source: Mapping[str, Json]
     facts: dict[str, Json] = field(default_factory=dict)
     ledger: dict[str, Json] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
+    proven: frozenset[str] = frozenset()
 
     def set(self, target: str, value: Json) -> None:
         """Set a fact; `moe.top_k` is a key of the object `moe`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 
 from pipeline.artifact import Json
@@ -12,6 +11,8 @@ from pipeline.weights import rope
 from pipeline.weights.attention_windows import read_limit
 from pipeline.weights.config_draft import Draft
 from pipeline.weights.config_rules import (
+    MAX_COUNT,
+    MAX_NUMBER,
     REQUIRED,
     Computed,
     ConfigRule,
@@ -32,8 +33,8 @@ from pipeline.weights.config_rules import (
 )
 
 _EXPECTED: Mapping[Kind, str] = {
-    "count": "an integer of 1 or more",
-    "natural": "an integer of 0 or more",
+    "count": "an integer of 1 or more, of 31 bits",
+    "natural": "an integer of 0 or more, of 31 bits",
     "number": "a number above 0",
     "real": "a number",
     "flag": "true or false",
@@ -100,11 +101,12 @@ def _value_fault(rule: Copy, value: Json) -> str | None:
     if rule.allowed and value not in rule.allowed:
         return "one of " + ", ".join(f"`{item}`" for item in rule.allowed)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = is_number and abs(value) <= MAX_NUMBER
     fits = {
-        "count": type(value) is int and value >= 1,
-        "natural": type(value) is int and value >= 0,
-        "number": is_number and math.isfinite(value) and value > 0,
-        "real": is_number and math.isfinite(value),
+        "count": type(value) is int and 1 <= value <= MAX_COUNT,
+        "natural": type(value) is int and 0 <= value <= MAX_COUNT,
+        "number": is_number and value > 0,
+        "real": is_number,
         "flag": isinstance(value, bool),
         "text": isinstance(value, str),
         "list": isinstance(value, list),
@@ -131,6 +133,9 @@ def _rope(rule: Rope, draft: Draft) -> None:
 def _neutral(rule: Neutral, draft: Draft) -> None:
     # A family may understand a key that the general rules, which come after its own, refuse.
     if rule.source not in draft.source or (rule.fallback and rule.source in draft.ledger):
+        return
+    if rule.source in draft.proven:
+        draft.note((rule.source,), {"use": "compared", "because": "its code is the reference"})
         return
     draft.note((rule.source,), {"use": "neutral", "because": rule.because})
     value = draft.source[rule.source]

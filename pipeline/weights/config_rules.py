@@ -16,8 +16,12 @@ from typing import Final, Literal
 from pipeline.artifact import Json
 
 Kind = Literal["count", "natural", "number", "real", "flag", "text", "list"]
-"""`count`: an integer of 1 or more. `natural`: of 0 or more. `number`: finite, above 0. `real`:
-finite. `flag`: true or false."""
+"""`count`: an integer of 1 or more. `natural`: of 0 or more. `number`: above 0. `real`: any that a
+float32 holds, as `number`. `flag`: true or false. Integers are of 31 bits, as TensorRT's and
+TensorRT-LLM's sizes."""
+
+MAX_COUNT = 2**31 - 1
+MAX_NUMBER = 3e38
 
 
 @dataclass(frozen=True, slots=True)

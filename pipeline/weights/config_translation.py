@@ -55,13 +55,15 @@ def translate(
     source: Mapping[str, Json],
     architecture: str,
     given: Mapping[str, Json],
+    proven: frozenset[str] = frozenset(),
 ) -> Translation:
-    """Translate a source's config.json; `given` are the keys that the plan decides.
+    """Translate a source's config.json; `given` are the keys that the plan decides, `proven` those
+    whose effect is compared by execution.
 
     Raises RecipeError with every key that is unknown, missing, malformed, or has a value that
     changes the mathematics in a way that the target cannot express.
     """
-    draft = Draft(source, {**model_class.defaults(), **given})
+    draft = Draft(source, {**model_class.defaults(), **given}, proven=proven)
     held = [rule for rule in rules if _holds(rule, architecture)]
     for rule in held:
         if isinstance(rule, Unfold):
@@ -98,6 +100,7 @@ def translate(
 
 
 _FIRST_KEYS = ("architecture", "dtype")
+MAX_FAULT_CHARACTERS = 600
 _AT_MOST = {"layers": 1000, "experts": 4096}
 _LAST_KEYS = ("mapping", "quantization", "use_parallel_embedding", "embedding_sharding_dim")
 
@@ -161,10 +164,12 @@ def _written(rule: ConfigRule) -> tuple[str, ...]:
 
 def _error(draft: Draft) -> RecipeError:
     hint = draft.hints[0] if draft.hints else None
-    if len(draft.faults) == 1:
-        return RecipeError(f"`config.json` of the source: {draft.faults[0]}", hint=hint)
+    # A fault tells the value, which is whatever the source says.
+    faults = [printable(fault, MAX_FAULT_CHARACTERS) for fault in listed(draft.faults)]
+    if len(faults) == 1:
+        return RecipeError(f"`config.json` of the source: {faults[0]}", hint=hint)
     return RecipeError(
         f"`config.json` of the source has {len(draft.faults)} keys that cannot be translated",
-        facts=listed(draft.faults),
+        facts=faults,
         hint=hint,
     )

@@ -9,11 +9,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline.errors import MachineError, PipelineError, ResourceError, VerificationError
+from pipeline.system_meanings import MEANINGS
 
 _WRITE_BYTES = 128 << 10
 """At once, ending at a multiple: larger pages cost the page cache more than they save."""
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_TOO_MUCH = _FULL | {errno.EFBIG}
 # What says that the kernel cannot copy between these two files, or not in this way.
 _NO_KERNEL_COPY = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
@@ -52,11 +54,12 @@ def translated(name: str) -> Iterator[None]:
 
 def system_error(name: str, error: OSError) -> PipelineError:
     """The kind of error that a failed system call on a file is."""
+    meaning = MEANINGS.get(error.errno or 0)
+    hint = meaning.hint if meaning else None
     if error.errno in _FULL:
-        return ResourceError(
-            f"no space left to write `{name}`", hint="free disk space, or name another `--store`"
-        )
-    return MachineError(f"`{name}` cannot be read or written: {error.strerror or error}")
+        return ResourceError(f"no space left to write `{name}`", hint=hint)
+    kind = ResourceError if meaning and meaning.kind is ResourceError else MachineError
+    return kind(f"`{name}` cannot be read or written: {error.strerror or error}", hint=hint)
 
 
 def allocate(descriptor: int, num_bytes: int) -> None:
@@ -66,7 +69,7 @@ def allocate(descriptor: int, num_bytes: int) -> None:
     try:
         os.posix_fallocate(descriptor, 0, num_bytes)
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in _TOO_MUCH:
             raise
         os.truncate(descriptor, num_bytes)
 

@@ -61,7 +61,9 @@ GENERAL_KEYS: tuple[ConfigRule, ...] = (
         "it points to Python code of the source, which is never executed and may compute "
         "something else than the architecture's own class",
         hint="use a version of the model that transformers supports natively, or a copy whose "
-        "`config.json` has no `auto_map` if you know that the code computes the same",
+        "`config.json` has no `auto_map` if you know that the code computes the same; or read the "
+        "code, name its files in `source.remote_code`, and set `verify.logits: true`, which "
+        "compares with it",
         fallback=True,
     ),
     Neutral("add_cross_attention", (None, False), "decoders attend to themselves only"),

@@ -16,7 +16,7 @@ from math import prod
 from pipeline.artifact import Json
 from pipeline.checkpoint.huggingface import SourceCheckpoint
 from pipeline.checkpoint.safetensors_file import ITEM_BYTES, encode_header
-from pipeline.checkpoint.strict_json import listed
+from pipeline.checkpoint.strict_json import listed, printable
 from pipeline.checkpoint.trtllm import rank_file
 from pipeline.errors import RecipeError, VerificationError
 from pipeline.weights.config_translation import Translation, translate
@@ -112,10 +112,14 @@ def plan_conversion(
     parallelism: Parallelism,
     dtype: str,
     clamp: bool = False,
+    *,
+    code_is_compared: bool = False,
 ) -> ConversionPlan:
     """Plan the conversion of a source checkpoint to `dtype`.
 
     `clamp`: a value that a cast would make infinite becomes the largest finite one.
+    `code_is_compared`: the source's own code, to which its `auto_map` points, is executed and its
+    logits compared, so that it may be there.
 
     Raises RecipeError for a config that cannot be translated or a parallelism that does not fit
     the model, VerificationError for tensors that are missing, unknown or of a wrong shape.
@@ -125,7 +129,12 @@ def plan_conversion(
         parallelism = replace(parallelism, embedding_dim=0)
     given = _given(family, source.architecture, dtype, parallelism)
     translation = translate(
-        family.config, family.model_class, source.config, source.architecture, given
+        family.config,
+        family.model_class,
+        source.config,
+        source.architecture,
+        given,
+        frozenset({"auto_map"}) if code_is_compared else frozenset(),
     )
     coverage = cover(family.weight_map, translation.facts, source.tensors, family.optional_prefix)
     check_parallelism(coverage.makings, translation.facts, parallelism)
@@ -162,7 +171,7 @@ def resolve_dtype(recipe_dtype: str, source: SourceCheckpoint) -> str:
     if not found:
         found = sorted({tensor.dtype for tensor in source.tensors.values()} & set(FLOATS))
     if len(found) != 1 or found[0] not in FLOATS:
-        told = ", ".join(f"`{dtype}`" for dtype in found) or "none"
+        told = ", ".join(f"`{printable(dtype)}`" for dtype in found) or "none"
         raise RecipeError(
             f"`checkpoint.dtype` is `auto`, but the source does not name one dtype: {told}",
             hint=f"set `checkpoint.dtype` to one of {', '.join(FLOATS)}",

@@ -7,12 +7,11 @@ that knows one spelling takes the default base 10000 from the other, silently.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.artifact import Json
-from pipeline.weights.config_rules import Rope, RopeType
+from pipeline.weights.config_rules import MAX_NUMBER, Rope, RopeType
 
 KEYS = ("rope_theta", "rope_scaling", "rope_parameters")
 """The keys of a source config that are read here."""
@@ -206,7 +205,7 @@ def _key_faults(kind: str, rope_type: RopeType, scaling: Mapping[str, Json]) -> 
 
 
 def _is_value(value: Json) -> bool:
-    return isinstance(value, bool) or (isinstance(value, int | float) and math.isfinite(value))
+    return isinstance(value, bool) or (isinstance(value, int | float) and abs(value) <= MAX_NUMBER)
 
 
 def _is_positive(value: Json) -> bool:

@@ -60,6 +60,27 @@ class Compute:
 
 Step = Copy | Compute
 
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What cuts the work into steps, in bytes of a thread's memory.
+
+    A block takes `block_bytes`, or `most_bytes` where every block reads its sources whole.
+    """
+
+    block_bytes: int
+    most_bytes: int
+
+    def threads_within(self, max_bytes: int) -> int:
+        """How many threads may work at this pace in this memory; 0 where not one may."""
+        return min(max_bytes // self.block_bytes, max_bytes // 2 // max(1, self.most_bytes))
+
+
+def pace_of(max_block_bytes: int, max_bytes: int, threads: int) -> Pace:
+    """The pace of threads that share this memory, of which all blocks take `max_block_bytes`."""
+    return Pace(max(1, min(max_block_bytes, max_bytes) // threads), max_bytes // 2 // threads)
+
+
 _Range = tuple[str, int, int, str, int]
 """Source file, first byte, byte after the last; target file, first byte."""
 
@@ -110,13 +131,12 @@ def fitting_threads(work: Work, max_bytes: int, threads: int) -> int:
     return max(1, min(threads, max_bytes // max(cost, 1)))
 
 
-def steps(work: Work, block_bytes: int, most_bytes: int) -> Iterator[Step]:
-    """The steps in the order of the source's bytes.
+def steps(work: Work, pace: Pace) -> Iterator[Step]:
+    """The steps in the order of the source's bytes: the same ones for equal work and pace.
 
-    A block takes `block_bytes` of a thread's memory, or `most_bytes` where every block reads its
-    sources whole.
+    Each may be done at any time, and again: it reads nothing but the source, and writes the same.
     """
-    computed = (step for group in work.groups for step in _blocks(group, block_bytes, most_bytes))
+    computed = (step for group in work.groups for step in _blocks(group, pace))
     return heapq.merge(_copies(work.ranges), computed, key=_position)
 
 
@@ -215,12 +235,12 @@ def _portions(copy: Copy) -> Iterator[Copy]:
         done += count
 
 
-def _blocks(group: tuple[Band, ...], block_bytes: int, most_bytes: int) -> Iterator[Compute]:
+def _blocks(group: tuple[Band, ...], pace: Pace) -> Iterator[Compute]:
     from pipeline.weights.blocks import cost_bytes, reads_columns
 
     rows = group[0].num_rows
     cost = max(1, *(cost_bytes(band.patches, band.dtype) for band in group))
     is_whole = any(reads_columns(band.patches) for band in group)
-    count = max(1, (most_bytes if is_whole else block_bytes) // cost)
+    count = max(1, (pace.most_bytes if is_whole else pace.block_bytes) // cost)
     for start in range(0, rows, count):
         yield Compute(group, start, min(start + count, rows))

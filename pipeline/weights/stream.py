@@ -8,32 +8,30 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.checkpoint.safetensors_file import TensorInfo, read_header
 from pipeline.checkpoint.trtllm import CONFIG_NAME
 from pipeline.errors import ResourceError, VerificationError
+from pipeline.journal import JOURNAL_NAME, clear
 from pipeline.progress import Progress
-from pipeline.weights.files import allocate, copy_range, open_all, read_into, translated, write_all
+from pipeline.weights.files import allocate, open_all, read_into, translated, write_all
+from pipeline.weights.journal import Begun, Reached, begin, find_begun, numbered
+from pipeline.weights.keeper import Keeper
 from pipeline.weights.layout import ConversionPlan
 from pipeline.weights.schedule import (
-    Band,
-    Compute,
-    Copy,
+    Pace,
     Step,
     Work,
     all_work,
     fitting_threads,
+    pace_of,
     steps,
 )
-
-if TYPE_CHECKING:
-    from pipeline.weights.blocks import NotFinite, Reader
+from pipeline.weights.workers import COPY_BYTES, Run, run_all
 
 DEFAULT_MEMORY_BYTES = 256_000_000
 """What all threads together may hold, beyond the interpreter, its packages and the plan."""
@@ -45,31 +43,17 @@ MAX_BLOCK_BYTES = 8 << 20
 
 MAX_THREADS = 4
 
-_COPY_BYTES = 128 << 10
-"""A thread's buffer, for what the kernel cannot copy by itself: it stays in the cache."""
+_TASK = "writing rank files"
 
 
 @dataclass(frozen=True)
-class _Run:
-    """What the threads share. `stop` is set when one of them has failed."""
+class _Start:
+    """With what a conversion begins: its steps to do, at what pace, and what was done before."""
 
-    sources: Mapping[str, int]
-    targets: Mapping[str, int]
-    progress: Progress
-    steps: Iterator[Step]
-    clamp: bool
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def next_step(self) -> Step | None:
-        """The next step in the order of the source; None at the end, and after a failure."""
-        with self.lock:
-            return None if self.stop.is_set() else next(self.steps, None)
-
-    def done(self, amount: int) -> None:
-        """Count bytes as written."""
-        with self.lock:
-            self.progress.advance(amount)
+    threads: int
+    pace: Pace
+    steps: Iterator[tuple[Step, Reached]]
+    begun: Begun | None = None
 
 
 def write_checkpoint(
@@ -80,11 +64,17 @@ def write_checkpoint(
     max_block_bytes: int = MAX_BLOCK_BYTES,
     num_threads: int | None = None,
     max_memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    *,
+    resumable: bool = False,
 ) -> None:
     """Write the rank files and, when they are whole, config.json into an empty folder.
 
     `max_memory_bytes` bounds what all threads together hold, beyond the interpreter, its packages
     and the plan; `max_block_bytes` is how much of it is used where single rows are no larger.
+    With `resumable` the folder may hold what an earlier call left that was ended at any time: this
+    one goes on from there, or clears the folder where the journal is of another plan, damaged, or
+    of a pace that the memory does not allow. The journal (`journal.JOURNAL_NAME`) stays in the
+    folder, complete, for the caller to remove when nothing is left to be done.
     Raises VerificationError where the source is not what was planned (changed, truncated, values
     that are not finite where they are cast, a tied tensor that differs), RecipeError where a cast
     overflows, ResourceError without disk space, or where the memory is too small for one row. What
@@ -97,30 +87,88 @@ def write_checkpoint(
         )
     check_source(plan, source_dir)
     work = all_work(plan)
-    threads = num_threads or min(MAX_THREADS, os.cpu_count() or 1)
     # The rest is for the threads themselves, their buffers, and what the allocator keeps.
     room = max_memory_bytes * 3 // 4
-    threads = fitting_threads(work, room, threads)
-    block_bytes = max(1, min(max_block_bytes, room) // threads)
-    progress.start("writing rank files", plan.target_bytes)
-    with (
-        open_all(source_dir, plan.source.weight_files, os.O_RDONLY) as sources,
-        open_all(
-            out_dir, [rank.file for rank in plan.ranks], os.O_RDWR | os.O_CREAT | os.O_EXCL
-        ) as targets,
-    ):
-        order = steps(work, block_bytes, room // 2 // threads)
-        run = _Run(sources, targets, progress, order, plan.clamp)
-        _check_equal(plan, run)
-        _begin_files(plan, work, run)
-        bad_casts = _run_all(run, threads)
-        if bad_casts:
-            from pipeline.weights.cast_faults import cast_error
-
-            raise cast_error(bad_casts, sources, block_bytes)
+    threads = fitting_threads(work, room, num_threads or min(MAX_THREADS, os.cpu_count() or 1))
+    pace = pace_of(max_block_bytes, room, threads)
+    start = _Start(threads, pace, numbered(steps(work, pace)))
+    if resumable:
+        start = _left_over(plan, work, out_dir, room, threads) or start
+        _clear(plan, out_dir, start)
+    _write_ranks(plan, work, source_dir, out_dir, progress, start, resumable)
     text = json.dumps(plan.config, indent=4, ensure_ascii=False) + "\n"
     with translated(CONFIG_NAME):
         (out_dir / CONFIG_NAME).write_text(text, encoding="utf-8")
+
+
+def _write_ranks(
+    plan: ConversionPlan,
+    work: Work,
+    source_dir: Path,
+    out_dir: Path,
+    progress: Progress,
+    start: _Start,
+    resumable: bool,
+) -> None:
+    """Write the rank files whole, from the start on."""
+    flags = os.O_RDWR if start.begun else os.O_RDWR | os.O_CREAT | os.O_EXCL
+    with (
+        open_all(source_dir, plan.source.weight_files, os.O_RDONLY) as sources,
+        open_all(out_dir, [rank.file for rank in plan.ranks], flags) as targets,
+    ):
+        run = Run(sources, targets, progress, start.steps, plan.clamp)
+        begun = start.begun
+        if begun is not None:
+            _tell_begun(plan, work, begun, progress)
+        else:
+            progress.start(_TASK, plan.target_bytes)
+            _check_equal(plan, run)
+            _begin_files(plan, work, run)
+            begun = begin(plan, out_dir, start.pace) if resumable else None
+        with _keeping(begun, run):
+            bad_casts = run_all(run, start.threads)
+        if bad_casts:
+            from pipeline.weights.cast_faults import cast_error
+
+            raise cast_error(bad_casts, sources, start.pace.block_bytes)
+
+
+def _keeping(begun: Begun | None, run: Run) -> AbstractContextManager[object]:
+    """The journal is kept inside, if there is one."""
+    if begun is None:
+        return nullcontext()
+    run.keeper = Keeper(begun, run.targets, run.stop)
+    return run.keeper
+
+
+def _left_over(
+    plan: ConversionPlan, work: Work, out_dir: Path, room: int, threads: int
+) -> _Start | None:
+    """What an earlier call has begun in this folder; None where it cannot be gone on with."""
+    begun = find_begun(plan, out_dir)
+    if begun is None or begun.pace.threads_within(room) < 1:
+        return None
+    left = numbered(steps(work, begun.pace))
+    reached = Reached()
+    for _ in range(begun.reached.num_steps):
+        _, reached = next(left, (None, Reached()))
+    if reached != begun.reached:
+        return None  # these are other steps than the ones that were done
+    return _Start(min(threads, begun.pace.threads_within(room)), begun.pace, left, begun)
+
+
+def _clear(plan: ConversionPlan, out_dir: Path, start: _Start) -> None:
+    """Remove what is not gone on with: a config.json says that all rank files are whole."""
+    kept = [JOURNAL_NAME, *(rank.file for rank in plan.ranks)] if start.begun else []
+    with translated(str(out_dir)):
+        clear(out_dir, but=kept)
+
+
+def _tell_begun(plan: ConversionPlan, work: Work, begun: Begun, progress: Progress) -> None:
+    done = sum(len(rank.header) for rank in plan.ranks) + work.zero_bytes + begun.reached.num_bytes
+    progress.start(_TASK, plan.target_bytes)
+    progress.skip(done)
+    progress.note(f"goes on at {100 * done // max(1, plan.target_bytes)} % of an earlier run")
 
 
 def check_source(plan: ConversionPlan, source_dir: Path) -> None:
@@ -136,90 +184,17 @@ def check_source(plan: ConversionPlan, source_dir: Path) -> None:
             )
 
 
-def _begin_files(plan: ConversionPlan, work: Work, run: _Run) -> None:
+def _begin_files(plan: ConversionPlan, work: Work, run: Run) -> None:
     """Give all rank files their size, all zeros, and their headers."""
     for rank in plan.ranks:
         with translated(rank.file):
             allocate(run.targets[rank.file], rank.num_bytes)
             write_all(run.targets[rank.file], memoryview(rank.header), 0)
-        run.done(len(rank.header))
-    run.done(work.zero_bytes)
+        run.wrote(len(rank.header))
+    run.wrote(work.zero_bytes)
 
 
-def _run_all(run: _Run, threads: int) -> list[NotFinite]:
-    """Carry out all steps. The first failure stops the rest; bad casts are gathered over all."""
-    futures: list[Future[list[NotFinite]]] = []
-    with ThreadPoolExecutor(threads, thread_name_prefix="convert") as pool:
-        try:
-            futures += [pool.submit(_work, run) for _ in range(threads)]
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            # After Ctrl-C too, what has not begun never does.
-            run.stop.set()
-    return [fault for future in futures for fault in future.result()]
-
-
-def _work(run: _Run) -> list[NotFinite]:
-    """One thread: takes steps until there are none. Returns casts that are not finite."""
-    buffer = memoryview(bytearray(_COPY_BYTES))
-    compute: Callable[[Compute], NotFinite | None] | None = None
-    bad_casts: list[NotFinite] = []
-    try:
-        while (step := run.next_step()) is not None:
-            if isinstance(step, Copy):
-                _copy(step, buffer, run)
-                continue
-            compute = compute or _computer(run)
-            bad_cast = compute(step)
-            if bad_cast is not None:
-                bad_casts.append(bad_cast)
-    except BaseException:
-        run.stop.set()
-        raise
-    return bad_casts
-
-
-def _copy(step: Copy, buffer: memoryview, run: _Run) -> None:
-    targets = [(run.targets[file], offset) for file, offset in step.targets]
-    with translated(step.targets[0][0]):
-        copy_range(run.sources[step.file], step.offset, targets, step.num_bytes, step.file, buffer)
-    run.done(step.num_bytes * len(targets))
-
-
-def _computer(run: _Run) -> Callable[[Compute], NotFinite | None]:
-    """What evaluates blocks of rows, with a memory of its own for what was read last."""
-    from pipeline.weights.blocks import NotFinite, Reader
-
-    reader = Reader(run.sources)
-
-    def compute(step: Compute) -> NotFinite | None:
-        for band in step.bands:
-            try:
-                _write_rows(band, step.start, step.stop, reader, run)
-            except NotFinite as fault:
-                return fault
-        return None
-
-    return compute
-
-
-def _write_rows(band: Band, start: int, stop: int, reader: Reader, run: _Run) -> None:
-    import numpy as np
-
-    from pipeline.weights.blocks import Wanted, evaluate, evaluate_patch
-
-    wanted = Wanted(band.dtype, run.clamp)
-    if len(band.patches) == 1:
-        values = evaluate_patch(band.patches[0].cut(start, stop - start), wanted, reader)
-    else:
-        values = evaluate(band.patches, wanted, start, stop, reader)
-    data = memoryview(np.ascontiguousarray(values).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
-    with translated(band.file):
-        write_all(run.targets[band.file], data, band.offset + start * band.row_bytes)
-    run.done(len(data))
-
-
-def _check_equal(plan: ConversionPlan, run: _Run) -> None:
+def _check_equal(plan: ConversionPlan, run: Run) -> None:
     """Tensors that were dropped because they repeat another must do so to the byte."""
     for dropped, other in plan.coverage.equal:
         if not _same_bytes(dropped, other, run):
@@ -230,14 +205,14 @@ def _check_equal(plan: ConversionPlan, run: _Run) -> None:
             )
 
 
-def _same_bytes(one: TensorInfo, other: TensorInfo, run: _Run) -> bool:
-    buffers = [memoryview(bytearray(_COPY_BYTES)) for _ in (one, other)]
-    for begin in range(0, one.num_bytes, _COPY_BYTES):
-        count = min(_COPY_BYTES, one.num_bytes - begin)
+def _same_bytes(one: TensorInfo, other: TensorInfo, run: Run) -> bool:
+    buffers = [memoryview(bytearray(COPY_BYTES)) for _ in (one, other)]
+    for first in range(0, one.num_bytes, COPY_BYTES):
+        count = min(COPY_BYTES, one.num_bytes - first)
         parts = [buffer[:count] for buffer in buffers]
         for info, part in zip((one, other), parts, strict=True):
             with translated(info.file):
-                read_into(run.sources[info.file], part, info.offset + begin, info.file)
+                read_into(run.sources[info.file], part, info.offset + first, info.file)
         if parts[0] != parts[1]:
             return False
     return True

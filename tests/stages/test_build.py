@@ -69,9 +69,9 @@ def test_two_artifacts_of_one_key_have_equal_files(converted: Artifact, tmp_path
     digests = []
     for name in ("one", "two"):
         store = Store(tmp_path / name)
-        with store.working_folder("build", "k") as folder:
+        with store.session() as session, session.working_folder("build", "k") as folder:
             facts = STAGE.run(plan(limits("sm80")), {"convert": converted}, folder, Silent())
-            artifact = store.publish(folder, describe(folder, "build", "k", {}, facts))
+            artifact = session.publish(folder, describe(folder, "build", "k", {}, facts))
         digests.append((artifact.manifest.files, artifact.manifest.facts))
     assert digests[0] == digests[1]
 

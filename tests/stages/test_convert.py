@@ -14,12 +14,15 @@ from pipeline.artifact import Artifact, describe
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
 from pipeline.errors import VerificationError
 from pipeline.families import find_family
+from pipeline.journal import JOURNAL_NAME
 from pipeline.plan import Plan
 from pipeline.progress import Silent
+from pipeline.stages import convert
 from pipeline.stages.convert import STAGE
 from pipeline.weights.parallel import Parallelism
 from tests import tiny
 from tests.weights import converting
+from tests.weights.resuming import Told, contents, convert_until, tiny_steps
 
 
 def plan(source: Path, tp_size: int = 1, pp_size: int = 1, dtype: str = "bfloat16") -> Plan:
@@ -53,7 +56,7 @@ def test_the_artifact_is_a_checkpoint_with_its_ledgers(source: Path, tmp_path: P
         plan(source, 2, 1, "float16"), {"download": downloaded(source)}, out, Silent()
     )
     assert sorted(path.name for path in out.iterdir()) == [
-        *("config.json", "ledger.json", "rank0.safetensors", "rank1.safetensors")
+        *(JOURNAL_NAME, "config.json", "ledger.json", "rank0.safetensors", "rank1.safetensors")
     ]
     checkpoint = open_trtllm_checkpoint(out)
     assert checkpoint.config["dtype"] == "float16"
@@ -99,3 +102,39 @@ def test_a_failure_leaves_no_checkpoint(source: Path, tmp_path: Path) -> None:
         STAGE.run(made, {"download": artifact}, tmp_path / "out", Silent())
     with pytest.raises(VerificationError):
         open_trtllm_checkpoint(tmp_path / "out")
+
+
+def test_it_goes_on_where_an_earlier_run_was_ended(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of the rank files, and between them and the ledgers."""
+    inputs, made = {"download": downloaded(source)}, plan(source, 2, 1, "float16")
+    (tmp_path / "whole").mkdir()
+    facts = STAGE.run(made, inputs, tmp_path / "whole", Silent())
+    expected = contents(tmp_path / "whole")
+    tiny_steps(monkeypatch)
+    out = tmp_path / "out"
+    convert_until(made.conversion, source, out, 60)
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, "write_json", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            STAGE.run(made, inputs, out, Silent())
+    assert (out / JOURNAL_NAME).exists()
+    published(out)
+    told = Told()
+    assert STAGE.run(made, inputs, out, told) == facts
+    assert (told.written, told.skipped) == (0, made.conversion.target_bytes)
+    assert contents(out) == expected
+    assert [entry.path for entry in downloaded(out).manifest.files] == sorted(expected)
+    assert STAGE.resumable
+
+
+def published(folder: Path) -> None:
+    """As far as a kill lets it come: all is read-only, and there is a manifest."""
+    (folder / "artifact.json").write_text("{")
+    for path in folder.iterdir():
+        path.chmod(0o444)
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

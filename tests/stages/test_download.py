@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.journal import JOURNAL_NAME
 from pipeline.progress import Silent
 from pipeline.sources.digest_memory import DigestMemory
 from pipeline.sources.local import open_local
@@ -28,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 def plan_of(folder: Path, *, hash_local: bool = True) -> Any:
     memory = DigestMemory(folder.parent / "store")
     source = open_local(folder.name, folder.parent, memory)
-    return SimpleNamespace(source=source.hashed() if hash_local else source)
+    return SimpleNamespace(source=source.hashed() if hash_local else source, pin=None)
 
 
 def test_the_key_is_about_content(folder: Path, tmp_path: Path) -> None:
@@ -45,7 +46,9 @@ def test_facts_say_what_was_read(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     facts = STAGE.run(plan_of(folder), {}, out, Silent())
-    assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *(JOURNAL_NAME, "config.json", "model.safetensors")
+    ]
     assert (facts["kind"], facts["repo"], facts["commit"]) == ("local", None, None)
     assert [file["name"] for file in facts["files"]] == ["config.json", "model.safetensors"]
     assert str(tmp_path) not in repr(facts)

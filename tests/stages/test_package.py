@@ -72,9 +72,9 @@ def package(folder: Path, plan: Plan | None = None, source: Mapping[str, str] = 
     keys = {name: artifact.key for name, artifact in inputs.items()}
     key = STAGE.key(plan, keys)
     assert key is not None
-    with store.working_folder("package", key) as work:
+    with store.session() as session, session.working_folder("package", key) as work:
         facts = STAGE.run(plan, inputs, work, Silent())
-        return store.publish(work, describe(work, "package", key, keys, facts))
+        return session.publish(work, describe(work, "package", key, keys, facts))
 
 
 def test_the_release_holds_every_part(tmp_path: Path) -> None:
