@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.regular_files import open_regular
+
 COPY_BYTES = 32 << 20
 READ_BYTES = 1 << 20
 
@@ -22,14 +24,17 @@ class FileDigests:
 
 
 def hash_file(path: Path, *, git_blob: bool) -> FileDigests:
-    """The digests of a file in one pass. Raises OSError where it cannot be read."""
+    """The digests of a file in one pass; one that grows meanwhile is not followed for ever.
+
+    Raises OSError where it cannot be read, VerificationError where it is no regular file.
+    """
     sha256 = hashlib.sha256()
-    with path.open("rb", buffering=0) as stream:
+    with open_regular(path) as stream:
         size_bytes = os.fstat(stream.fileno()).st_size
         # Git names objects by SHA-1; it proves here that we have what the hub published.
         sha1 = hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
         counted = 0
-        while block := stream.read(READ_BYTES):
+        while counted <= size_bytes and (block := stream.read(READ_BYTES)):
             sha256.update(block)
             if git_blob:
                 sha1.update(block)
@@ -41,17 +46,22 @@ def copy_hashed(source: Path, target: Path, advance: Callable[[int], None]) -> F
     """Copy a file and hash the copy, block by block; the git blob id is left empty.
 
     The copy is read back while it is still in the page cache. On file systems that can, the copy
-    shares its blocks with the original and is still a file of its own. Raises OSError.
+    shares its blocks with the original and is still a file of its own. A file that grows meanwhile
+    is not followed for ever: the size tells. Raises OSError, and VerificationError for what is no
+    regular file.
     """
     sha256 = hashlib.sha256()
     size_bytes = 0
-    with source.open("rb", buffering=0) as reader, target.open("xb+", buffering=0) as writer:
+    with open_regular(source) as reader, target.open("xb+", buffering=0) as writer:
+        begun_bytes = os.fstat(reader.fileno()).st_size
         for copied in _copy_blocks(reader.fileno(), writer.fileno()):
             for offset in range(size_bytes, size_bytes + copied, READ_BYTES):
                 wanted = min(READ_BYTES, size_bytes + copied - offset)
                 sha256.update(os.pread(writer.fileno(), wanted, offset))
             size_bytes += copied
             advance(copied)
+            if size_bytes > begun_bytes:
+                break
     return FileDigests(size_bytes, sha256.hexdigest(), "")
 
 

@@ -14,7 +14,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.errors import MachineError, VerificationError
+from pipeline.errors import VerificationError
+from pipeline.sources.copying import hash_file
+from pipeline.system_errors import file_error
 
 if TYPE_CHECKING:
     import sqlite3
@@ -60,17 +62,36 @@ class DigestMemory:
             if known is not None:
                 return known
             before = _state(path)
-            with path.open("rb") as stream:
-                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-            if _state(path) != before:
+            sha256 = hash_file(path, git_blob=False).sha256
+            if self.state(path) != before:
                 raise VerificationError(
                     f"`{path}` changes while it is read",
                     hint="wait until whatever writes it has finished",
                 )
-            self._remember(path, *before, sha256)
+            self.remember(path, before, sha256)
         except OSError as error:
-            raise MachineError(f"`{path}` cannot be read: {error.strerror}") from None
+            raise file_error(error, path, "cannot be read") from None
         return sha256
+
+    def state(self, path: Path) -> tuple[str, str]:
+        """What tells whether a file has changed: take it before reading what you remember."""
+        return _state(path)
+
+    def remember(self, path: Path, state: tuple[str, str], sha256: str) -> None:
+        """Keep the digest of a file as it was in `state`, if it still is and has settled."""
+        try:
+            young = time.time_ns() - path.stat().st_mtime_ns < SETTLED_NS
+            if young or _state(path) != state:
+                return
+        except OSError:
+            return
+        row = (*state, sha256, _seal(*state, sha256))
+
+        def insert(connection: sqlite3.Connection) -> None:
+            connection.execute(TABLE)
+            connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", row)
+
+        self._try(insert)
 
     def forget(self, path: Path) -> None:
         """Drop what is known of a file, because it proved wrong."""
@@ -80,17 +101,6 @@ class DigestMemory:
             connection.execute("DELETE FROM digests WHERE path = ?", (real,))
 
         self._try(delete)
-
-    def _remember(self, path: Path, real: str, state: str, sha256: str) -> None:
-        if time.time_ns() - path.stat().st_mtime_ns < SETTLED_NS:
-            return
-        row = (real, state, sha256, _seal(real, state, sha256))
-
-        def insert(connection: sqlite3.Connection) -> None:
-            connection.execute(TABLE)
-            connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", row)
-
-        self._try(insert)
 
     def _try(self, action: Callable[[sqlite3.Connection], T]) -> T | None:
         """Do something with the database, or nothing where that fails; a damaged one is removed."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.artifact import Json
 
 WEIGHT_SUFFIX = ".safetensors"
+COMMIT = re.compile(r"[0-9a-f]{40}")
+"""A full commit id."""
+
+RepoKind = Literal["hub", "modelscope"]
+SourceKind = Literal["local", RepoKind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +41,21 @@ class SourceFile:
 class SourceListing:
     """The needed files of a source, sorted by name.
 
-    `where` is `owner/name` of a hub repo, or the local folder as the recipe writes it. `commit` is
-    the repo's full commit id, None for a folder.
+    `where` is `owner/name` of a repo, or the local folder as the recipe writes it. `commit` is the
+    repo's full commit id, None for a folder. `endpoint` is where a repo comes from, if not from its
+    hub's usual place: told to people, and no part of what the source is.
     """
 
-    kind: Literal["local", "hub"]
+    kind: SourceKind
     where: str
     commit: str | None
     files: tuple[SourceFile, ...]
+    endpoint: str | None = None
+
+    @property
+    def repo(self) -> str | None:
+        """`owner/name`; None for a folder."""
+        return None if self.kind == "local" else self.where
 
     @property
     def weight_files(self) -> tuple[str, ...]:
@@ -64,7 +77,7 @@ class SourceListing:
             return None
         if self.kind == "local":
             return {"kind": "local", "files": files}
-        return {"kind": "hub", "repo": self.where, "commit": self.commit, "files": files}
+        return {"kind": self.kind, "repo": self.where, "commit": self.commit, "files": files}
 
     def find(self, name: str) -> SourceFile | None:
         """The file of this name, or None."""

@@ -13,13 +13,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long. Times in seconds; `total_wait_s` bounds the sum of all waits."""
+    """How often and how long. Times in seconds.
+
+    `deadline_s` bounds attempts and waits together, for something small; `deadline` adds the time
+    that many bytes may take. A wait that would go beyond it is not begun.
+    """
 
     attempts: int = 5
     first_wait_s: float = 1.0
     max_wait_s: float = 30.0
-    total_wait_s: float = 300.0
+    deadline_s: float = 300.0
+    bytes_per_s: float = 100e3
+    """A mean rate that is too slow to be worth waiting for: 5 GB would take 14 hours."""
+
     sleep: Callable[[float], None] = time.sleep
+
+    def deadline(self, size_bytes: int) -> float:
+        """Seconds after which something of this size is given up."""
+        return self.deadline_s + size_bytes / self.bytes_per_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +46,14 @@ def with_retry(
     judge: Callable[[Exception], Transient | None],
     policy: RetryPolicy,
     note: Callable[[str], None],
+    size_bytes: int = 0,
 ) -> T:
     """Do something until it succeeds, its failure is permanent, or the policy is spent.
 
     `judge` says of an exception whether it may pass. The last exception is raised as it is.
+    `size_bytes` is what the action moves: its deadline depends on it.
     """
-    waited_s = 0.0
+    began, waited_s = time.monotonic(), 0.0
     for attempt in range(1, policy.attempts + 1):
         try:
             return action()
@@ -49,7 +62,8 @@ def with_retry(
             if fault is None or attempt == policy.attempts:
                 raise
             wait_s = _wait(policy, attempt, fault)
-            if waited_s + wait_s > policy.total_wait_s:
+            spent_s = max(time.monotonic() - began, waited_s)
+            if spent_s + wait_s > policy.deadline(size_bytes):
                 raise
             note(f"{fault.reason}; attempt {attempt + 1} of {policy.attempts} in {wait_s:.0f} s")
         policy.sleep(wait_s)

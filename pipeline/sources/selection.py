@@ -54,13 +54,18 @@ CHAT_TEMPLATE_FOLDER = "additional_chat_templates"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 OTHER_WEIGHT_SUFFIXES = (".gguf", ".h5", ".msgpack", ".nemo", ".onnx", ".npz")
 
+CODE_SUFFIX = ".py"
+
 CODE_KEYS = frozenset({"auto_map", "custom_pipelines"})
 
 
-def select_files(names: Collection[str], index: bytes | None) -> tuple[str, ...]:
+def select_files(
+    names: Collection[str], index: bytes | None, code: Collection[str] = ()
+) -> tuple[str, ...]:
     """The needed files among `names` (relative to the root), sorted.
 
-    `index` is the content of `model.safetensors.index.json` where that is among the names. Raises
+    `index` is the content of `model.safetensors.index.json` where that is among the names; `code`
+    are the Python files that the recipe allows (`source.remote_code`), no others are chosen. Raises
     RecipeError where this is not a checkpoint that we read (pickle weights only, say), and
     VerificationError where it contradicts itself or has names that are refused.
     """
@@ -69,7 +74,14 @@ def select_files(names: Collection[str], index: bytes | None) -> tuple[str, ...]
             f"the source has no `{CONFIG_NAME}`",
             hint="`source` must name a checkpoint in the Hugging Face layout",
         )
-    chosen = {name for name in names if _is_needed(name)} | _weight_files(names, index)
+    missing = sorted(set(code) - set(names))
+    if missing:
+        raise RecipeError(
+            f"`source.remote_code` names {len(missing)} files that the source does not have",
+            facts=listed([f"`{name}`" for name in missing]),
+            hint="remove them, or correct their names",
+        )
+    chosen = {name for name in names if _is_needed(name)} | _weight_files(names, index) | {*code}
     check_names(chosen, "the source")
     return tuple(sorted(chosen))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from hub_emulator import HubEmulator
 from tiny_source import REPO, checkpoint_files
 
-from pipeline.sources.hub import HubSource, open_hub
-from pipeline.sources.hub_client import HubClient
-from pipeline.sources.hub_memory import HubMemory
+from pipeline.sources.hub.client import HubClient
+from pipeline.sources.hub.repo import open_hub
+from pipeline.sources.remote.memory import RepoMemory
+from pipeline.sources.remote.source import RemoteSource
 from pipeline.sources.retry import RetryPolicy
 
 
@@ -54,7 +55,7 @@ def waits() -> list[float]:
     return []
 
 
-Opener = Callable[..., HubSource]
+Opener = Callable[..., RemoteSource]
 
 
 @pytest.fixture
@@ -68,9 +69,11 @@ def open_repo(hub: HubEmulator, tmp_path: Path, waits: list[float]) -> Opener:
         offline: bool = False,
         cache: str = "cache",
         store: str = "store",
-    ) -> HubSource:
-        policy = RetryPolicy(sleep=waits.append)
+        deadline_s: float = 300.0,
+        code: Collection[str] = (),
+    ) -> RemoteSource:
+        policy = RetryPolicy(sleep=waits.append, deadline_s=deadline_s)
         client = HubClient(repo, hub.endpoint, tmp_path / cache, offline, policy)
-        return open_hub(client, revision, HubMemory(tmp_path / store, repo))
+        return open_hub(client, revision, RepoMemory(tmp_path / store, repo), code)
 
     return opener

@@ -10,6 +10,7 @@ import pytest
 from tiny_source import NEEDED
 
 from pipeline.errors import MachineError, RecipeError, VerificationError
+from pipeline.journal import JOURNAL_NAME
 from pipeline.progress import Silent
 from pipeline.recipe.schema import Source
 from pipeline.sources import LocalSource, open_source
@@ -78,6 +79,7 @@ def test_fetch_copies_what_is_needed(
 
     records = source.fetch(out, Counting())
     found = {p.relative_to(out).as_posix(): p for p in out.rglob("*") if p.is_file()}
+    assert found.pop(JOURNAL_NAME)
     assert sorted(found) == NEEDED
     for record in records:
         name = record["name"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,9 @@ from tiny_source import REPO, weight_file
 
 from pipeline.errors import MachineError, RecipeError, RemoteError, ResourceError, VerificationError
 from pipeline.progress import Silent
-from pipeline.sources.hub import HubSource
+from pipeline.sources.remote.source import RemoteSource
 
-Opener = Callable[..., HubSource]
+Opener = Callable[..., RemoteSource]
 WEIGHTS = "model-00001-of-00002.safetensors"
 
 
@@ -360,3 +361,55 @@ def test_the_disk_of_the_cache(
     with pytest.raises(kind, match="Hugging Face cache"):
         source.fetch(out, Silent())
     assert waits == []
+
+
+def test_a_partial_file_that_cannot_be_resumed(
+    hub: HubEmulator,
+    open_repo: Opener,
+    files: dict[str, bytes],
+    out: Path,
+    tmp_path: Path,
+    waits: list[float],
+) -> None:
+    """Some versions of the client resume from what is there, and would meet 416 for ever."""
+    hub.add(REPO, files)
+    source = open_repo()
+    weights = source.listing.find(WEIGHTS)
+    assert weights is not None
+    partial = tmp_path / "cache" / "models--acme--tiny" / "blobs" / f"{weights.sha256}.incomplete"
+    partial.write_bytes(b"x" * (weights.size_bytes + 1))
+    hub.fail("cdn", WEIGHTS, status=416)
+    source.fetch(out, Silent())
+    assert (out / WEIGHTS).read_bytes() == files[WEIGHTS]
+    assert len(waits) == 1
+    assert not partial.exists()
+
+
+def test_a_partial_file_of_other_bytes(
+    hub: HubEmulator, open_repo: Opener, files: dict[str, bytes], out: Path, tmp_path: Path
+) -> None:
+    hub.add(REPO, files)
+    source = open_repo()
+    weights = source.listing.find(WEIGHTS)
+    assert weights is not None
+    partial = tmp_path / "cache" / "models--acme--tiny" / "blobs" / f"{weights.sha256}.incomplete"
+    partial.write_bytes(b"x" * 1000)
+    source.fetch(out, Silent())
+    assert (out / WEIGHTS).read_bytes() == files[WEIGHTS]
+
+
+def test_a_listing_that_was_wrong_is_asked_for_again(
+    hub: HubEmulator, open_repo: Opener, files: dict[str, bytes], out: Path
+) -> None:
+    """What is remembered of a commit must not stand in the way for ever."""
+    repo = hub.add(REPO, files)
+    wrong = [
+        {"rfilename": name, "size": len(content), "blobId": "0" * 40}
+        for name, content in files.items()
+    ]
+    body = json.dumps({"sha": repo.commit, "siblings": wrong}).encode()
+    hub.fail("hub", "/api/models", status=200, body=body)
+    with pytest.raises(VerificationError, match="not what the hub published"):
+        open_repo(repo.commit)
+    open_repo(repo.commit).fetch(out, Silent())
+    assert (out / WEIGHTS).read_bytes() == files[WEIGHTS]

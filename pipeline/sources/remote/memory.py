@@ -1,7 +1,7 @@
-"""Remembers what a hub repo holds at a commit: its listing, small files, weight-file headers.
+"""Remembers what a repo holds at a commit: its listing, small files, weight-file headers.
 
-A commit never changes, so a later plan of the same commit needs no request and no hub client. Every
-entry carries its own checksum; where one is damaged, missing or cannot be written, it is forgotten.
+A commit never changes, so a later plan of the same commit needs no request and no client of a site.
+Each entry carries its own checksum; one that is damaged, missing or cannot be written is forgotten.
 
     <store>/listings/<owner>/<name>/refs/<revision>.commit    commit that a revision stood for
     <store>/listings/<owner>/<name>/<commit>/files            all files of the repo, JSON
@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import uuid
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from pipeline.artifact import canonical_json
+from pipeline.errors import RecipeError, VerificationError
 from pipeline.sources.listing import SourceFile
 
 SEAL_BYTES = 65
@@ -28,7 +30,7 @@ SEAL_BYTES = 65
 
 
 @dataclass(frozen=True, slots=True)
-class HubMemory:
+class RepoMemory:
     """The entries of one repo below a store folder."""
 
     root: Path
@@ -75,6 +77,20 @@ class HubMemory:
         """Drop a header that proved wrong."""
         with suppress(OSError):
             (self._folder / commit / "heads" / name).unlink()
+
+    def forget(self, commit: str) -> None:
+        """Drop all that is known of a commit."""
+        with suppress(OSError):
+            shutil.rmtree(self._folder / commit)
+
+    @contextmanager
+    def doubting(self, commit: str) -> Iterator[None]:
+        """Where something is not what it should be, what is remembered may be why: forget it."""
+        try:
+            yield
+        except (VerificationError, RecipeError):
+            self.forget(commit)
+            raise
 
     @property
     def _folder(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import struct
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from tiny_source import NEEDED, REPO, weight_file
 
 from pipeline.errors import RecipeError, RemoteError, VerificationError
 from pipeline.progress import Silent
-from pipeline.sources.hub import HubSource
+from pipeline.sources.copying import FileDigests, hash_file
+from pipeline.sources.remote.source import RemoteSource
 
-Opener = Callable[..., HubSource]
+Opener = Callable[..., RemoteSource]
 WEIGHTS = "model-00001-of-00002.safetensors"
 TOKEN = "hf_" + "x" * 30
 
@@ -28,6 +30,7 @@ class Recorder(Silent):
     def __init__(self) -> None:
         self.total = 0
         self.counted: list[int] = []
+        self.skipped: list[int] = []
         self.notes: list[str] = []
 
     def start(self, task: str, total: int, unit: str = "bytes") -> None:
@@ -35,6 +38,9 @@ class Recorder(Silent):
 
     def advance(self, amount: int) -> None:
         self.counted.append(amount)
+
+    def skip(self, amount: int) -> None:
+        self.skipped.append(amount)
 
     def note(self, message: str) -> None:
         self.notes.append(message)
@@ -127,7 +133,10 @@ def test_fetch_brings_every_needed_file(
         for name in NEEDED
     ]
     assert progress.notes == []
-    assert sum(progress.counted) == progress.total == source.listing.total_bytes
+    assert progress.total == source.listing.total_bytes
+    assert sum(progress.counted) + sum(progress.skipped) == progress.total
+    # Configs were there since the plan was made.
+    assert sum(progress.counted) > 400_000 > sum(progress.skipped) > 0
 
 
 def test_weights_are_linked_not_copied(
@@ -149,9 +158,10 @@ def test_where_links_fail_the_copy_is_compared(
     hub.add(REPO, files)
     source = open_repo()
     monkeypatch.setattr(
-        "pipeline.sources.hub.place", lambda _, target: target.write_bytes(b"something else")
+        "pipeline.sources.remote.source.place",
+        lambda _, target: target.write_bytes(b"something else"),
     )
-    with pytest.raises(VerificationError, match="the copy of `LICENSE` differs"):
+    with pytest.raises(VerificationError, match=r"the copy of `[^`]+` differs"):
         source.fetch(out, Silent())
 
 
@@ -254,7 +264,7 @@ def test_offline_names_what_is_missing(
     assert len(caught.value.facts) == 2
     open_repo().checkpoint()
     assert offline.checkpoint().architecture
-    with pytest.raises(RemoteError, match="`LICENSE` of `acme/tiny` is not on this machine"):
+    with pytest.raises(RemoteError, match="` of `acme/tiny` is not on this machine"):
         offline.fetch(out, Silent())
 
 
@@ -309,7 +319,9 @@ def test_files_without_digests_are_refused(
     hub: HubEmulator, open_repo: Opener, files: dict[str, bytes]
 ) -> None:
     hub.add(REPO, files, hidden_digests=True, lfs=frozenset())
-    with pytest.raises((RemoteError, VerificationError), match=r"no digest of files|published"):
+    with pytest.raises(
+        (RemoteError, VerificationError), match=r"no size and digest of files|published"
+    ):
         open_repo()
 
 
@@ -326,3 +338,81 @@ def test_nothing_is_printed(
     source.checkpoint()
     source.fetch(out, Silent())
     assert capfd.readouterr() == ("", "")
+
+
+class Counted:
+    """Counts files that are read to be hashed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: list[str] = []
+        monkeypatch.setattr("pipeline.sources.hub.files.hash_file", self)
+
+    def __call__(self, path: Path, *, git_blob: bool) -> FileDigests:
+        self.names.append(path.name)
+        return hash_file(path, git_blob=git_blob)
+
+
+def test_what_was_proved_is_not_read_again(
+    hub: HubEmulator,
+    open_repo: Opener,
+    files: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub.add(REPO, files)
+    counted = Counted(monkeypatch)
+    times = []
+    for number in range(4):
+        (tmp_path / f"out{number}").mkdir()
+        counted.names.clear()
+        open_repo().fetch(tmp_path / f"out{number}", Silent())
+        times.append(counted.names.count(WEIGHTS))
+        blob = next((tmp_path / "cache").rglob(f"snapshots/*/{WEIGHTS}")).resolve()
+        if number == 0:  # as files are that have been there for some time
+            os.utime(blob, (1, 1))
+        if number == 2:
+            blob.write_bytes(files[WEIGHTS][:-1] + b"\xff")
+    assert times == [1, 1, 0, 2]
+    assert (tmp_path / "out3" / WEIGHTS).read_bytes() == files[WEIGHTS]
+
+
+def test_a_large_file_is_hashed_while_it_comes(
+    hub: HubEmulator,
+    open_repo: Opener,
+    files: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files[WEIGHTS] = weight_file("a", "b", num_bytes=20_000_000)
+    hub.add(REPO, files)
+    counted = Counted(monkeypatch)
+    for number in range(20):  # a busy machine may begin to look when all is over
+        counted.names.clear()
+        out = tmp_path / f"out{number}"
+        out.mkdir()
+        open_repo(cache=f"cache{number}").fetch(out, Silent())
+        if WEIGHTS not in counted.names:
+            break
+    assert WEIGHTS not in counted.names
+    assert (out / WEIGHTS).read_bytes() == files[WEIGHTS]
+
+
+def test_what_killed_clients_left_is_removed_after_a_day(
+    hub: HubEmulator, open_repo: Opener, files: dict[str, bytes], out: Path, tmp_path: Path
+) -> None:
+    hub.add(REPO, files)
+    source = open_repo()
+    weights = source.listing.find(WEIGHTS)
+    assert weights is not None
+    blobs = tmp_path / "cache" / "models--acme--tiny" / "blobs"
+    names = {
+        f"{weights.sha256}.0123abcd.incomplete": True,
+        f"{weights.sha256}.0123abce.incomplete": False,
+        f"{'e' * 64}.0123abcd.incomplete": True,
+    }
+    for name, is_old in names.items():
+        (blobs / name).write_bytes(b"x")
+        if is_old:
+            os.utime(blobs / name, (1, 1))
+    source.fetch(out, Silent())
+    assert [(blobs / name).exists() for name in names] == [False, True, True]
