@@ -291,12 +291,12 @@ def test_an_artifact(tmp_path: Path, source: Path, checkpoint: Path, stage: str)
 def publish_folder(store: Store, stage: str, folder: Path) -> Any:
     from pipeline.artifact import describe
 
-    with store.working_folder(stage, "0" * 64) as work:
+    with store.session() as session, session.working_folder(stage, "0" * 64) as work:
         for path in folder.rglob("*"):
             if path.is_file():
                 (work / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
                 os.link(path, work / path.relative_to(folder))
-        return store.publish(work, describe(work, stage, "0" * 64, {}, {"a": [1, 2]}))
+        return session.publish(work, describe(work, stage, "0" * 64, {}, {"a": [1, 2]}))
 
 
 def test_a_recipe(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_a_recipe(tmp_path: Path) -> None:
     text = shown(tmp_path / "tiny.yaml")
     assert text.startswith(
         "path      tiny.yaml\nkind      recipe\nname      tiny\nfiles     tiny.yaml\n"
-        "variants  cpu\n\nwith every default\n  source\n    repo      -\n"
+        "variants  cpu\n\nwith every default\n  source\n    repo         -\n"
     )
     assert re.search(r"^    max batch size +8$", text, re.MULTILINE)
 

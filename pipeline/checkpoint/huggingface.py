@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifact import Json
 from pipeline.checkpoint.safetensors_file import TensorInfo, name_fault, read_header
-from pipeline.checkpoint.strict_json import listed, parse_object, printable
-from pipeline.errors import MachineError, VerificationError
+from pipeline.checkpoint.strict_json import (
+    CONFIG_LIMITS,
+    INDEX_LIMITS,
+    Limits,
+    listed,
+    parse_object,
+    printable,
+)
+from pipeline.errors import VerificationError
+from pipeline.regular_files import read_small
+from pipeline.system_errors import file_error
 
 CONFIG_NAME = "config.json"
 INDEX_NAME = "model.safetensors.index.json"
 SINGLE_NAME = "model.safetensors"
+
+MAX_INDEX_FILES = 10_000
+"""Every one takes a request; the largest known model has some 200."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,7 @@ def assemble(
 
 def parse_index(data: bytes) -> dict[str, str]:
     """The `weight_map` of an index: tensor name -> weight file, names checked."""
-    weight_map = parse_object(data, INDEX_NAME).get("weight_map")
+    weight_map = parse_object(data, INDEX_NAME, INDEX_LIMITS).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise VerificationError(f"`{INDEX_NAME}` has no `weight_map` of tensors to weight files")
     faults = []
@@ -83,19 +95,26 @@ def parse_index(data: bytes) -> dict[str, str]:
             faults.append(f"`{printable(name)}` in `{printable(file)}`: {reason}")
     if faults:
         raise VerificationError(f"`{INDEX_NAME}` has bad names", facts=listed(faults))
+    num_files = len(set(weight_map.values()))
+    if num_files > MAX_INDEX_FILES:
+        raise VerificationError(
+            f"`{INDEX_NAME}` names {num_files} weight files, more than {MAX_INDEX_FILES}"
+        )
     return weight_map
 
 
 def open_source_checkpoint(folder: Path) -> SourceCheckpoint:
     """Open a local source checkpoint: the files its index names, else its safetensors files."""
     config = _read(folder / CONFIG_NAME)
-    index = _read(folder / INDEX_NAME) if (folder / INDEX_NAME).is_file() else None
+    has_index = (folder / INDEX_NAME).exists()
+    index = _read(folder / INDEX_NAME, INDEX_LIMITS) if has_index else None
     if index is not None:
         files = sorted(set(parse_index(index).values()))
     elif (folder / SINGLE_NAME).is_file():
         files = [SINGLE_NAME]
     else:
         files = sorted(path.name for path in folder.glob("*.safetensors"))
+        _refuse_names(files)
     return assemble(config, index, {file: read_header(folder / file, file) for file in files})
 
 
@@ -117,16 +136,27 @@ def _check_index(weight_map: Mapping[str, str], tensors: Mapping[str, TensorInfo
     )
 
 
+def _refuse_names(files: Sequence[str]) -> None:
+    """Names from a folder listing are as strict as those of an index."""
+    faults = [(file, name_fault(file) or _file_fault(file)) for file in files]
+    told = [f"`{printable(file)}`: {reason}" for file, reason in faults if reason]
+    if told:
+        raise VerificationError("the source has bad names of weight files", facts=listed(told))
+
+
 def _file_fault(file: str) -> str | None:
     if "/" in file or "\\" in file or file.startswith("."):
         return "a weight file lies beside its index"
+    # Letters that look like others would make two files look like one.
+    if not file.isascii():
+        return "the name of a weight file is plain ASCII"
     return None if file.endswith(".safetensors") else "it is not a safetensors file"
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, limits: Limits = CONFIG_LIMITS) -> bytes:
     try:
-        return path.read_bytes()
+        return read_small(path, limits.max_bytes, path.name)
     except (FileNotFoundError, NotADirectoryError):
         raise VerificationError(f"the source checkpoint has no `{path.name}`") from None
     except OSError as error:
-        raise MachineError(f"`{path}` cannot be read: {error.strerror}") from None
+        raise file_error(error, path, "cannot be read") from None

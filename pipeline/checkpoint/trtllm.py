@@ -13,8 +13,9 @@ from pathlib import Path
 
 from pipeline.artifact import Json
 from pipeline.checkpoint.safetensors_file import TensorInfo, read_header
-from pipeline.checkpoint.strict_json import listed, parse_object
-from pipeline.errors import MachineError, VerificationError
+from pipeline.checkpoint.strict_json import listed, read_object
+from pipeline.errors import VerificationError
+from pipeline.system_errors import file_error
 
 CONFIG_NAME = "config.json"
 
@@ -62,13 +63,13 @@ def open_trtllm_checkpoint(folder: Path) -> TrtllmCheckpoint:
     tp_size * pp_size * cp_size ranks, or the rank files are not exactly those of the ranks.
     """
     try:
-        config = parse_object((folder / CONFIG_NAME).read_bytes(), CONFIG_NAME)
+        config = read_object(folder / CONFIG_NAME, CONFIG_NAME)
     except (FileNotFoundError, NotADirectoryError):
         raise VerificationError(
             f"`{folder}` is not a TensorRT-LLM checkpoint: no `{CONFIG_NAME}`"
         ) from None
     except OSError as error:
-        raise MachineError(f"`{folder / CONFIG_NAME}` cannot be read: {error.strerror}") from None
+        raise file_error(error, folder / CONFIG_NAME, "cannot be read") from None
     absent = [key for key in _REQUIRED if config.get(key) is None]
     if absent:
         raise VerificationError(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME, Json
-from pipeline.checkpoint.strict_json import parse_object
+from pipeline.checkpoint.strict_json import read_object
 from pipeline.engines.engine import CONFIG_NAME as ENGINE_RECORD_NAME
-from pipeline.errors import MachineError, UsageError
+from pipeline.errors import UsageError
 from pipeline.inspection.checkpoints import (
     inspect_source_checkpoint,
     inspect_trtllm_checkpoint,
@@ -26,6 +26,7 @@ from pipeline.inspection.products import (
 )
 from pipeline.inspection.text import inspection_text
 from pipeline.release.contents import is_release
+from pipeline.system_errors import file_error
 
 __all__ = ["inspect_path", "inspection_text"]
 
@@ -35,7 +36,7 @@ INSPECTABLE = (
     "a weight file or rank file (`.safetensors`)",
     "a TensorRT-LLM checkpoint (a folder whose `config.json` has `architecture`)",
     "an engine folder (a folder with `engine.json`)",
-    "a release (a folder with `manifest.json`, or a `.tar`)",
+    "a release (a folder with `manifest.json`, a `.tar`, or an OCI layout of one)",
     "an artifact of the store (a folder with `artifact.json`)",
     "an ONNX model (`.onnx`, or a folder that holds one)",
 )
@@ -47,13 +48,14 @@ def inspect_path(path: Path) -> dict[str, Json]:
     Raises UsageError, with what can be inspected, for anything else; VerificationError, RecipeError
     or MachineError where it is of a known kind but damaged, wrong or unreadable.
     """
-    if not path.exists():
-        raise UsageError(f"`{path}` does not exist", hint="name an existing file or folder")
     try:
+        if not path.exists():
+            raise UsageError(f"`{path}` does not exist", hint="name an existing file or folder")
+        if not path.is_dir() and not path.is_file():
+            raise UsageError(f"`{path}` is neither a file nor a folder")
         document = _inspect_folder(path) if path.is_dir() else _inspect_file(path)
     except OSError as error:
-        place = error.filename or path
-        raise MachineError(f"`{place}` cannot be read: {error.strerror}") from None
+        raise file_error(error, error.filename or path, "cannot be read") from None
     if document is None:
         raise UsageError(
             f"`{path}` is nothing that can be inspected",
@@ -89,14 +91,14 @@ def _inspect_content(path: Path) -> dict[str, Json] | None:
         return inspect_release(releases[0])
     record_path = path / ENGINE_RECORD_NAME
     if record_path.is_file():
-        return inspect_engine(path, parse_object(record_path.read_bytes(), str(record_path)))
+        return inspect_engine(path, read_object(record_path, str(record_path)))
     graphs = sorted(file for file in path.glob(f"*{ONNX_SUFFIX}") if file.is_file())
     if graphs and not any(path.glob("*.safetensors")):
         return inspect_onnx_folder(graphs)
     config_path = path / "config.json"
     if not config_path.is_file():
         return None
-    config = parse_object(config_path.read_bytes(), str(config_path))
+    config = read_object(config_path, str(config_path))
     if "architectures" in config:
         return inspect_source_checkpoint(path)
     return inspect_trtllm_checkpoint(path) if "architecture" in config else None

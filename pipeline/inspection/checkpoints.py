@@ -9,9 +9,11 @@ from pathlib import Path
 from pipeline.artifact import Json
 from pipeline.checkpoint.huggingface import open_source_checkpoint
 from pipeline.checkpoint.safetensors_file import TensorInfo, read_header
+from pipeline.checkpoint.strict_json import CONFIG_LIMITS
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint, rank_file
 from pipeline.errors import PipelineError
 from pipeline.families import find_family
+from pipeline.regular_files import read_small
 from pipeline.sources.selection import LICENCE_NAME, remote_code_references
 
 SHAPE_KEYS = (
@@ -48,7 +50,7 @@ def inspect_source_checkpoint(folder: Path) -> dict[str, Json]:
         "licence files": [name for name in names if LICENCE_NAME.fullmatch(name)],
     }
     texts: dict[str, bytes] = {
-        name: (folder / name).read_bytes()
+        name: read_small(folder / name, CONFIG_LIMITS.max_bytes, name)
         for name in ("config.json", "tokenizer_config.json")
         if name in names
     }

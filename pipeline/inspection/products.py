@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.artifact import Json, read_artifact
-from pipeline.checkpoint.strict_json import parse_object
+from pipeline.checkpoint.strict_json import read_object
 from pipeline.errors import VerificationError
 from pipeline.recipe.load import load_recipe
-from pipeline.release.contents import read_manifest
+from pipeline.release.contents import Contents, read_manifest, understanding
+from pipeline.release.manifest import ReleaseManifest
 
 ATTENTION_NAME = "attention.json"
 ENGINE_LIMITS = ("max_batch_size", "max_input_len", "max_seq_len")
@@ -42,7 +43,7 @@ def inspect_engine(folder: Path, config: Mapping[str, Json]) -> dict[str, Json]:
     }
     proof = folder / ATTENTION_NAME
     if proof.is_file():
-        document["attention"] = _proof(parse_object(proof.read_bytes(), str(proof)))
+        document["attention"] = _proof(read_object(proof, str(proof)))
     if isinstance(config.get("graph"), Mapping):
         document["graph"] = _graph(config["graph"])
     document["files"] = [
@@ -73,6 +74,11 @@ def inspect_artifact(folder: Path) -> dict[str, Json]:
 def inspect_release(path: Path) -> dict[str, Json]:
     """A release, folder or tar, from its manifest. Raises VerificationError for a damaged one."""
     manifest, contents = read_manifest(path)
+    with understanding(path):
+        return _release(manifest, contents)
+
+
+def _release(manifest: ReleaseManifest, contents: Contents) -> dict[str, Json]:
     source = manifest.lock.source
     engine = manifest.engine
     return {

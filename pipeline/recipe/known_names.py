@@ -59,6 +59,10 @@ RENAMED_KEYS = {
     "model_name": "source.repo",
     "repo_id": "source.repo",
     "hf_model": "source.repo",
+    "hf_endpoint": "source.endpoint",
+    "mirror": "source.endpoint",
+    "site": "source.hub",
+    "registry": "source.hub",
     "model_dir": "source.path",
     "checkpoint_dir": "source.path",
     "local_dir": "source.path",
@@ -134,6 +138,16 @@ _PLUGIN_VALUES = {
 
 KNOWN_VALUES = {
     **_PLUGIN_VALUES,
+    "source.hub": {
+        "hf": "huggingface",
+        "hugging_face": "huggingface",
+        "hugging face": "huggingface",
+        "huggingface.co": "huggingface",
+        "ms": "modelscope",
+        "model_scope": "modelscope",
+        "modelscope.cn": "modelscope",
+        "modelscope.ai": "modelscope",
+    },
     "checkpoint.dtype": _DTYPES,
     "engine.logits_dtype": _plugin_words(("float16", "float32")),
     "engine.kv_cache_type": {**dict.fromkeys(_ON, "paged"), "block": "paged"},
@@ -186,7 +200,9 @@ PATTERNS = {
     "name": "lower-case letters and digits, with `.`, `_` or `-` between them",
     "source.repo": "`owner/name`",
     "source.revision": "a commit, tag or branch, with no spaces",
+    "source.endpoint": "the address of a server, `https://host`, with no user and no query",
     "source.path": "the path of a folder",
+    "source.remote_code": "the SHA-256 of Python files by their names, `modeling_x.py: 0123...`",
     "engine.targets": "`sm` and a compute capability from 7.0 on, e.g. `sm89`",
     "package.serving.triton_image": "the line of a Triton image, `YY.MM`",
 }

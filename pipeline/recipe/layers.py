@@ -44,6 +44,8 @@ def merge_layers(layers: Sequence[Layer]) -> dict[str, Plain]:
         assert isinstance(over, dict)
         if _names_another_source(document.get("source"), over.get("source")):
             document = {**document, "source": {}}
+        elif _names_another_hub(document.get("source"), over.get("source")):
+            document = {**document, "source": _without_revision(document["source"])}
         if _leaves_trtllm(document.get("engine"), over.get("engine")):
             document = {**document, "engine": _without_options(document["engine"])}
         document = _merge(document, over)
@@ -120,6 +122,19 @@ def _names_another_source(base: Plain, over: Plain) -> bool:
     if not isinstance(base, dict) or not isinstance(over, dict):
         return False
     return any(over.get(key) not in (None, base.get(key)) for key in ("repo", "path"))
+
+
+def _names_another_hub(base: Plain, over: Plain) -> bool:
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return False
+    before = base.get("hub") or "huggingface"
+    return (over.get("hub") or before) != before
+
+
+def _without_revision(source: Plain) -> Plain:
+    """A repo may have the same name on two hubs, but no commit, tag or branch is one of both."""
+    assert isinstance(source, dict)
+    return {key: value for key, value in source.items() if key not in {"revision", "endpoint"}}
 
 
 def _leaves_trtllm(base: Plain, over: Plain) -> bool:

@@ -15,6 +15,7 @@ from pipeline.recipe.nodes import Plain
 from pipeline.recipe.overrides import parse_override
 from pipeline.recipe.recipe_file import Chain, RecipeFile, read_chain
 from pipeline.recipe.schema import Recipe
+from pipeline.recipe.secrets_written import secret_mistakes
 from pipeline.recipe.validate import validate_layers
 
 
@@ -62,7 +63,7 @@ def load_recipe(
     if not chain.is_whole:
         raise refusal(str(path), mistakes)
     names = sorted({name for file in chain.files for name in file.variants})
-    mistakes += _check_file(chain, names)
+    mistakes += _check_file(chain, names) + secret_mistakes(sets)
     layers = [*_layers(chain, variant if variant in names else None), *sets]
     recipe, found = validate_layers(layers)
     mistakes += found
@@ -70,6 +71,37 @@ def load_recipe(
         raise refusal(str(path), mistakes)
     if variant is not None and variant not in names:
         raise _unknown_variant(path, variant, names)
+    return LoadedRecipe(
+        recipe=recipe,
+        path=path,
+        base_dir=source_dir(layers),
+        files=tuple(chain.paths),
+        variant=variant,
+        variants=tuple(names),
+        document=merge_layers(layers),
+    )
+
+
+def load_all(path: Path) -> tuple[LoadedRecipe, ...]:
+    """The recipe without a variant, then with each of its variants by name.
+
+    The files are read once. Raises as `load_recipe` does.
+    """
+    chain = read_chain(path)
+    names = sorted({name for file in chain.files for name in file.variants})
+    mistakes = list(chain.mistakes)
+    if chain.is_whole:
+        mistakes += _check_file(chain, names)
+    if mistakes:
+        raise refusal(str(path), mistakes)
+    return tuple(_loaded(chain, path, name, names) for name in (None, *names))
+
+
+def _loaded(chain: Chain, path: Path, variant: str | None, names: Sequence[str]) -> LoadedRecipe:
+    """One variant of a file that has no mistakes."""
+    layers = _layers(chain, variant)
+    recipe, mistakes = validate_layers(layers)
+    assert recipe is not None, f"a variant that was checked has mistakes: {mistakes}"
     return LoadedRecipe(
         recipe=recipe,
         path=path,
@@ -102,7 +134,8 @@ def _check_file(chain: Chain, names: Sequence[str]) -> list[Mistake]:
         _, found = validate_layers(_layers(chain, name))
         mistakes += [dataclasses.replace(each, variant=name) for each in found if each not in known]
         known.update(found)
-    return mistakes
+    variants = [_variant_layer(file, name) for file in chain.files for name in file.variants]
+    return mistakes + secret_mistakes([*_layers(chain, None), *variants])
 
 
 def _unknown_variant(path: Path, name: str, names: Sequence[str]) -> RecipeError:

@@ -10,6 +10,7 @@ from pipeline.recipe.layers import Layer
 from pipeline.recipe.mistakes import Mark, Mistake, Origin
 from pipeline.recipe.nodes import Entry, ListNode, MapNode, Node
 from pipeline.recipe.strict_yaml import parse_text
+from pipeline.recipe.yaml_syntax import MAX_DEPTH
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _ESCAPE = 'write an escape in double quotes, e.g. `"a\\nb"`'
@@ -43,6 +44,8 @@ def parse_override(text: str) -> Layer | list[Mistake]:
 def _check_path(keys: list[str], mark: Mark) -> Mistake | None:
     if keys[0] in ("extends", "variants"):
         return Mistake(mark, f"`{keys[0]}` cannot be set", "choose a variant by `--variant NAME`")
+    if len(keys) > MAX_DEPTH:
+        return Mistake(mark, f"a path of {len(keys)} keys", "no section of a recipe lies that deep")
     if keys == [""]:
         return Mistake(mark, "there is no key before the `=`", _EXAMPLE)
     for key in keys:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import io
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.errors import MachineError, RecipeError
+from pipeline.errors import MachineError, RecipeError, VerificationError
 from pipeline.recipe.mistakes import Mark, Mistake
 from pipeline.recipe.nodes import BrokenNode, Entry, MapNode, Node, ScalarNode
 from pipeline.recipe.strict_yaml import MAX_BYTES, parse_bytes
 from pipeline.recipe.wrong_values import describe
+from pipeline.regular_files import open_regular
 
 MAX_PARENTS = 10
 MAX_VARIANTS = 200
@@ -77,9 +80,17 @@ def _read_main(path: Path) -> bytes:
 
 
 def _read(path: Path) -> bytes:
-    """At most one byte more than a recipe may have, which is enough to refuse it."""
-    with path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)
+    """At most one byte more than a recipe may have, which is enough to refuse it.
+
+    Raises OSError where it cannot be read, ValueError for a pipe or a device, which may never end.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    try:
+        with open_regular(path) as raw, io.BufferedReader(raw) as file:
+            return file.read(MAX_BYTES + 1)
+    except VerificationError:
+        raise ValueError("it is not a regular file") from None
 
 
 def _take_apart(path: Path, data: bytes, chain: Chain) -> RecipeFile | None:

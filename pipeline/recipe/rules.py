@@ -6,7 +6,9 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError, ValidatorFunctionWrapHandler
 from pydantic_core import PydanticCustomError
@@ -26,13 +28,14 @@ def broken_rule(
     return PydanticCustomError(BROKEN_RULE, "{message}", context)
 
 
-def check_source(repo: str | None, revision: str | None, path: str | None) -> None:
-    """A source is a repo, perhaps with a revision, or a local folder."""
+def check_source(repo: str | None, revision: str | None, path: str | None, hub: str) -> None:
+    """A source is a repo of a hub, perhaps with a revision, or a local folder."""
     if repo is not None and path is not None:
         hint = "remove one of the two"
         raise broken_rule("`source` has both `repo` and `path`", ("path",), ("repo",), hint=hint)
     if repo is None and path is None:
-        hint = "add `repo: owner/name` of the Hugging Face Hub, or `path:` of a local folder"
+        where = "ModelScope" if hub == "modelscope" else "the Hugging Face Hub"
+        hint = f"add `repo: owner/name` of {where}, or `path:` of a local folder"
         raise broken_rule("has neither `repo` nor `path`", hint=hint)
     if path is not None and revision is not None:
         hint = "remove it: a local folder is taken as it is"
@@ -42,6 +45,32 @@ def check_source(repo: str | None, revision: str | None, path: str | None) -> No
             ("path",),
             hint=hint,
         )
+    if path is not None and hub != "huggingface":
+        hint = "remove it: a local folder is taken as it is, wherever it was downloaded from"
+        raise broken_rule(
+            "`source.hub` goes with `repo`, not with `path`", ("hub",), ("path",), hint=hint
+        )
+
+
+def check_endpoint(endpoint: str | None, repo: str | None, hub: str) -> None:
+    """A mirror is one of the Hugging Face Hub, and not spoken to in the clear."""
+    if endpoint is None:
+        return
+    if repo is None or hub != "huggingface":
+        what = "a repo of the Hugging Face Hub"
+        raise broken_rule(f"`source.endpoint` goes with {what}", ("endpoint",), hint="remove it")
+    parts = urlsplit(endpoint)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        hint = "write `https://`; plain HTTP is for servers on this machine"
+        raise broken_rule("`source.endpoint` is not encrypted", ("endpoint",), hint=hint)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its name or address alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def check_experts(tp_size: int, moe_tp_size: int | None, moe_ep_size: int | None) -> None:

@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from pipeline.recipe import rules, serving_rules
+from pipeline.recipe import remote_code_rules, rules, serving_rules
 from pipeline.recipe.build_options import BuildOptions
 from pipeline.recipe.section import PositiveInt, Section
 from pipeline.recipe.smoke_section import Smoke
@@ -33,12 +33,17 @@ RecipeName = Annotated[
 
 
 class Source(Section):
-    """Where the Hugging Face checkpoint comes from: a hub repo or a local folder."""
+    """Where the checkpoint, in the Hugging Face layout, comes from: a repo or a local folder."""
 
     repo: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="Hugging Face repo, `owner/name`",
+        description="Repo on the hub, `owner/name`",
+    )
+    hub: Literal["huggingface", "modelscope"] = Field(
+        "huggingface",
+        description="Where the repo is: on the Hugging Face Hub or on ModelScope, whose repos of "
+        "the same name have other commits",
     )
     revision: str | None = Field(
         None,
@@ -47,15 +52,37 @@ class Source(Section):
         description="Commit, tag or branch of the repo; it is resolved to a commit once. "
         "Default: the repo's main branch",
     )
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*/?$",
+        max_length=120,
+        description="Mirror of the Hugging Face Hub to fetch the repo from, `https://host`, in "
+        "place of the client's own endpoint (`HF_ENDPOINT`). It gets no token",
+    )
     path: str | None = Field(
         None,
         pattern=r"^[^\x00-\x1f\x7f]+$",
         description="Local folder, relative to the recipe file that names it",
     )
+    remote_code: dict[str, str] = Field(
+        default_factory=dict,
+        description="SHA-256 of every Python file that the `auto_map` of the source's config.json "
+        "needs, by its name: `verify.logits` executes these, and nothing else does. Needs a full "
+        "commit as `revision`, or `path`",
+        json_schema_extra={
+            "propertyNames": {"pattern": remote_code_rules.NAME.pattern},
+            "additionalProperties": {
+                "type": "string",
+                "pattern": remote_code_rules.SHA256.pattern,
+            },
+        },
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Source:
-        rules.check_source(self.repo, self.revision, self.path)
+        rules.check_source(self.repo, self.revision, self.path, self.hub)
+        rules.check_endpoint(self.endpoint, self.repo, self.hub)
+        remote_code_rules.check_remote_code(self.remote_code, self.repo, self.revision)
         return self
 
 

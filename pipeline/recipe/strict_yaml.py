@@ -22,6 +22,9 @@ from pipeline.recipe.yaml_syntax import MAX_DEPTH, TOO_DEEP, reader_mistakes, sy
 
 MAX_BYTES = 1 << 20
 
+MAX_NODES = 50_000
+"""Keys, values, lists and sections; what is checked of each takes time, and its mistakes more."""
+
 _Event = Any
 """An event of the parser; the stubs of PyYAML lack the attributes of its kinds."""
 
@@ -62,16 +65,16 @@ def parse_text(text: str, origin: Origin) -> ParsedYaml:
     node: Node | None = None
     try:
         node = builder.document(events)
-    except _TooDeep as too_deep:
-        mistakes.append(too_deep.mistake)
+    except _TooMuch as too_much:
+        mistakes.append(too_much.mistake)
     except yaml.YAMLError as error:
         if not mistakes:  # tabs and control characters are why the rest makes no sense
             mistakes.append(syntax_mistake(error, origin))
     return ParsedYaml(node, (*mistakes, *builder.mistakes))
 
 
-class _TooDeep(Exception):
-    """Ends the parsing: what is nested deeper is not looked at."""
+class _TooMuch(Exception):
+    """Ends the parsing: what is nested deeper, or comes after so many values, is not looked at."""
 
     def __init__(self, mistake: Mistake) -> None:
         super().__init__(mistake.message)
@@ -83,6 +86,7 @@ class _Builder:
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
+        self._num_nodes = 0
         self.mistakes: list[Mistake] = []
 
     def document(self, events: Iterator[_Event]) -> Node:
@@ -104,6 +108,10 @@ class _Builder:
 
     def _node(self, event: _Event, events: Iterator[_Event], depth: int) -> Node:
         mark = self._mark(event)
+        self._num_nodes += 1
+        if self._num_nodes > MAX_NODES:
+            message = f"the recipe has more than {MAX_NODES} keys and values"
+            raise _TooMuch(Mistake(mark, message, "put what belongs together in files of its own"))
         if isinstance(event, yaml.AliasEvent):
             hint = "write the value out, or use `extends` or `variants`"
             self._add(event, f"the alias `*{event.anchor}` is not allowed", hint)
@@ -115,7 +123,7 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             node = self._scalar(event)
         elif depth > MAX_DEPTH:
-            raise _TooDeep(Mistake(mark, TOO_DEEP.message, TOO_DEEP.hint))
+            raise _TooMuch(Mistake(mark, TOO_DEEP.message, TOO_DEEP.hint))
         elif isinstance(event, yaml.SequenceStartEvent):
             node = ListNode(mark, tuple(self._items(events, depth + 1)))
         else:

@@ -219,8 +219,10 @@ def _nearest_form(field: str, node: Node, pattern: str) -> str | None:
     if field == "source.repo":
         if written[:1] in (".", "/", "~"):
             return "a local folder is given by `path`"
-        address = re.match(r"https?://[^/]+/([^/?#]+/[^/?#]+)", written)
-        form = address[1] if address else ""
+        address = re.match(r"https?://([^/]+)/(?:models/)?([^/?#]+/[^/?#]+)", written)
+        form = address[2] if address else ""
+        if address and re.search(pattern, form) and "modelscope" in address[1]:
+            return f"write `{form}`, and `hub: modelscope` beside it"
     elif field == "engine.targets":
         digits = re.fullmatch(r"(?:sm|compute)?[ _-]*([0-9]+)\.?([0-9])a?", lower)
         known = KNOWN_VALUES[field].get(re.sub(r"^(nvidia|geforce)\s+", "", lower), "")

@@ -11,11 +11,16 @@ from pathlib import Path
 from threading import Event, Lock
 
 from pipeline.errors import VerificationError
+from pipeline.folders import entries_below
 from pipeline.progress import Progress
+from pipeline.regular_files import open_regular
 
 SUMS_NAME = "SHA256SUMS"
 BLOCK_BYTES = 1 << 20
 MAX_THREADS = 4
+
+MAX_RECORD_BYTES = 64 << 20
+"""Of manifests, sums and records, which are read whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class Extent:
     def blocks(self) -> Iterator[bytes]:
         """The bytes in blocks. Raises VerificationError where the file is shorter by now."""
         left_bytes = self.size_bytes
-        with self.path.open("rb", buffering=0) as file:
+        with open_regular(self.path) as file:
             file.seek(self.offset)
             while left_bytes:
                 block = file.read(min(BLOCK_BYTES, left_bytes))
@@ -38,14 +43,18 @@ class Extent:
                 left_bytes -= len(block)
                 yield block
 
-    def read(self) -> bytes:
-        """All bytes; for small files."""
+    def read(self, max_bytes: int = MAX_RECORD_BYTES) -> bytes:
+        """All bytes of a small file. Raises VerificationError where there are more."""
+        if self.size_bytes > max_bytes:
+            raise VerificationError(
+                f"`{self.path}` has {self.size_bytes} bytes where at most {max_bytes} make sense"
+            )
         return b"".join(self.blocks())
 
 
 def list_extents(folder: Path) -> dict[str, Extent]:
     """All files below a folder that we wrote, by relative name."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = [Path(entry.path) for entry in entries_below(folder) if entry.is_file()]
     names = [path.relative_to(folder).as_posix() for path in paths]
     return {name: _extent(folder, name) for name in names}
 

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 def portable_recipe(recipe: Recipe, listing: SourceListing) -> dict[str, Json]:
     """The recipe with every default filled in, and its source as it was resolved.
 
-    A hub repo stands at its commit. A local folder is left out: its place says nothing about what
+    A repo stands at its commit. A local folder is left out: its place says nothing about what
     it held, and its digests are in the lock.
     """
     document: dict[str, Json] = recipe.model_dump(mode="json")
     del document["source"]
-    if listing.kind == "hub":
-        document["source"] = {"repo": listing.where, "revision": listing.commit}
+    if listing.repo is not None:
+        hub = {"hub": "modelscope"} if listing.kind == "modelscope" else {}
+        code = {"remote_code": recipe.source.remote_code} if recipe.source.remote_code else {}
+        document["source"] = {"repo": listing.repo, **hub, "revision": listing.commit, **code}
     return document
 
 

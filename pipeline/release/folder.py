@@ -7,10 +7,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.artifact import Artifact, Json, place
+from pipeline.artifact import Artifact, Json
 from pipeline.checkpoint.huggingface import CONFIG_NAME, INDEX_NAME
 from pipeline.engines.attention_proof import PROOF_NAME
 from pipeline.engines.engine import CONFIG_NAME as ENGINE_RECORD_NAME
+from pipeline.placing import place
 from pipeline.progress import Progress
 from pipeline.release.digests import SUMS_NAME, digest_all, encode_sums, list_extents
 from pipeline.release.manifest import (
@@ -27,7 +28,7 @@ from pipeline.release.triton import ENGINE_CONFIG, triton_serving
 from pipeline.release.triton_folder import write_repository
 from pipeline.release.triton_readme import triton_section
 from pipeline.sources.listing import WEIGHT_SUFFIX
-from pipeline.sources.selection import LICENCE_NAME, QUANTIZATION_NAMES
+from pipeline.sources.selection import CODE_SUFFIX, LICENCE_NAME, QUANTIZATION_NAMES
 
 GENERATION_CONFIG_NAME = "generation_config.json"
 RECORDS = {"convert": "ledger.json", "verify": "parity.json", "smoke": "smoke.json"}
@@ -40,6 +41,8 @@ def choose_files(inputs: Mapping[str, Artifact]) -> dict[str, Path]:
     chosen = {}
     for name, path in list_artifact_files(inputs["download"]).items():
         if name == INDEX_NAME or name.endswith(WEIGHT_SUFFIX) or name in QUANTIZATION_NAMES:
+            continue
+        if name.endswith(CODE_SUFFIX):  # executed for a comparison alone; a release has no code
             continue
         if name == CONFIG_NAME:
             chosen["source_config.json"] = path

@@ -8,7 +8,7 @@ from pipeline.artifact import Json
 from pipeline.errors import VerificationError
 from pipeline.onnx_files.external import external_faults
 from pipeline.onnx_files.model import Model
-from pipeline.onnx_files.reading import parse_model
+from pipeline.onnx_files.reading import MAX_FILE_BYTES, parse_model
 from pipeline.onnx_files.record import graph_record
 from pipeline.release.contents import Contents
 
@@ -27,7 +27,7 @@ def check_graph(engine: Mapping[str, Json], contents: Contents) -> None:
     name = f"{ENGINE_FOLDER}/{stated.get('file')}"
     if name not in contents.files:
         raise VerificationError(f"the release `{contents.path}` lacks its graph `{name}`")
-    model = parse_model(contents.files[name].read(), name)
+    model = parse_model(contents.files[name].read(MAX_FILE_BYTES), name)
     faults = graph_faults(model, stated, contents)
     if faults:
         raise VerificationError(

@@ -22,13 +22,17 @@ from pydantic import (
 )
 
 from pipeline.artifact import Json, canonical_json
+from pipeline.checkpoint.strict_json import Limits, listed, parse_object, printable
 from pipeline.errors import VerificationError
 from pipeline.recipe.schema import RecipeName
-from pipeline.release.digests import SUMS_NAME
+from pipeline.release.digests import MAX_RECORD_BYTES, SUMS_NAME
 from pipeline.sources.names import why_unsafe
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
+
+LIMITS = Limits(MAX_RECORD_BYTES, 1 << 20)
+"""Of `manifest.json`, which has three items for every file."""
 SELF_DIGEST = "manifest_sha256"
 
 META_NAMES = frozenset({MANIFEST_NAME, SUMS_NAME})
@@ -61,7 +65,7 @@ class ListedFile(Part):
 class SourceIdentity(Part):
     """What the source checkpoint was. A local folder is its files: its place says nothing."""
 
-    kind: Literal["local", "hub"]
+    kind: Literal["local", "hub", "modelscope"]
     repo: str | None
     commit: str | None
     files: tuple[ListedFile, ...]
@@ -121,7 +125,7 @@ def encode(manifest: ReleaseManifest) -> bytes:
 def decode(data: bytes) -> ReleaseManifest:
     """Read `manifest.json`. Raises VerificationError where it is not what `encode` wrote."""
     try:
-        document = json.loads(data)
+        document = parse_object(data, MANIFEST_NAME, LIMITS)
         digest = document.pop(SELF_DIGEST)
         changed = digest != _self_digest(document)
         changed = changed or _spell({**document, SELF_DIGEST: digest}) != data
@@ -137,16 +141,18 @@ def decode(data: bytes) -> ReleaseManifest:
 def _validate(document: Json) -> ReleaseManifest:
     if document.get("format") != FORMAT:
         raise VerificationError(
-            f"`{MANIFEST_NAME}` has format {document.get('format')!r}, this version reads {FORMAT}",
+            f"`{MANIFEST_NAME}` has format {printable(str(document.get('format')))}, this version "
+            f"reads {FORMAT}",
             hint="use the version of trtllm-pack that wrote the release",
         )
     try:
         return ReleaseManifest.model_validate_json(canonical_json(document))
     except ValidationError as error:
         faults = [
-            f"`{'.'.join(map(str, fault['loc']))}`: {fault['msg']}" for fault in error.errors()
+            printable(f"`{'.'.join(map(str, fault['loc']))}`: {fault['msg']}", 600)
+            for fault in error.errors(include_input=False, include_url=False)
         ]
-        raise VerificationError(f"`{MANIFEST_NAME}` is not valid", facts=faults) from None
+        raise VerificationError(f"`{MANIFEST_NAME}` is not valid", facts=listed(faults)) from None
 
 
 def _self_digest(document: Json) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline.artifact import Artifact, Json, place, write_json
+from pipeline.artifact import Artifact, Json, write_json
 from pipeline.checkpoint.huggingface import CONFIG_NAME
+from pipeline.checkpoint.strict_json import parse_object, printable
 from pipeline.engines.attention_proof import not_observed, write_proof
+from pipeline.errors import VerificationError
+from pipeline.placing import place
 from pipeline.progress import Progress
 from pipeline.release.folder import (
     find_licence,
@@ -25,6 +27,9 @@ from pipeline.sources.selection import LICENCE_NAME, MODELOPT_NAME
 CHECKPOINT = "checkpoint"
 SERVE_NAME = "serve.yaml"
 CARRIED_NAME = "carried.json"
+
+MAX_NAME = 100
+"""Of a kind of quantisation; the longest of Model-Optimizer has some 30 letters."""
 
 NOT_BUILT = "a package of kind `pytorch` has no engine"
 NOT_EXECUTED = "nothing was executed"
@@ -109,8 +114,20 @@ def quantization_of(checkpoint: Path) -> str:
     """
     path = checkpoint / MODELOPT_NAME
     if path.is_file():
-        document = json.loads(path.read_bytes())
-        return str(document.get("quantization", {}).get("quant_algo"))
-    config = json.loads((checkpoint / CONFIG_NAME).read_bytes())
-    stated = config.get("quantization_config") or {}
-    return str(stated.get("quant_method", "none"))
+        stated = parse_object(path.read_bytes(), MODELOPT_NAME).get("quantization")
+        return _told(stated, "quant_algo", MODELOPT_NAME, "None")
+    config = parse_object((checkpoint / CONFIG_NAME).read_bytes(), CONFIG_NAME)
+    return _told(config.get("quantization_config"), "quant_method", CONFIG_NAME, "none")
+
+
+def _told(stated: Json, key: str, file: str, absent: str) -> str:
+    """The name of a quantisation. Raises VerificationError for what is no short text."""
+    value = (stated or {}).get(key) if isinstance(stated, dict | None) else stated
+    if value is None:
+        return absent
+    if not isinstance(value, str) or len(value) > MAX_NAME or not value.isprintable():
+        raise VerificationError(
+            f"`{file}` says `{printable(str(value))}` of the quantisation, expected an object "
+            f"whose `{key}` is a short text"
+        )
+    return value

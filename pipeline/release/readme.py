@@ -71,7 +71,10 @@ def render_readme(
 
 def origin_text(source: SourceIdentity) -> str:
     """Where a source checkpoint came from."""
-    return "a local folder" if source.repo is None else f"`{source.repo}` at `{source.commit}`"
+    if source.repo is None:
+        return "a local folder"
+    site = " of ModelScope" if source.kind == "modelscope" else ""
+    return f"`{source.repo}`{site} at `{source.commit}`"
 
 
 def _what(source: SourceIdentity, engine: Mapping[str, Json]) -> str:

@@ -7,18 +7,25 @@ library's `tarfile` is not used: it is made to accept what it can.
 
 from __future__ import annotations
 
+import io
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.checkpoint.strict_json import listed
 from pipeline.errors import VerificationError
+from pipeline.regular_files import open_regular
 from pipeline.release.digests import Extent
 from pipeline.release.tar import BLOCK, encode_header, tar_order, trailer_bytes
 from pipeline.sources.names import check_names, why_unsafe
 
 MAX_BAD_HEADERS = 2
 """After so many in a row, positions can no longer be believed."""
+
+MAX_ENTRIES = 100_000
+"""A release has some dozens; each entry of a tar takes memory."""
 
 REPACKED_HINT = "fetch it again; if another tool packed it again, unpack it and verify the folder"
 
@@ -63,15 +70,18 @@ def read_tar(path: Path) -> dict[str, Extent]:
     scan = scan_tar(path)
     if scan.faults:
         raise VerificationError(
-            f"`{path}` is not a sound release tar", facts=scan.faults, hint=REPACKED_HINT
+            f"`{path}` is not a sound release tar", facts=listed(scan.faults), hint=REPACKED_HINT
         )
     return scan.files
 
 
 def scan_tar(path: Path) -> TarScan:
-    """Read headers, padding and trailer, but no data; all faults are gathered."""
+    """Read headers, padding and trailer, but no data; all faults are gathered.
+
+    Raises OSError, and VerificationError for what is no regular file.
+    """
     scan = TarScan()
-    with path.open("rb") as file:
+    with open_regular(path) as raw, io.BufferedReader(raw) as file:
         end = _scan_entries(path, file, scan)
         scan.complete = end is not None
         if end is not None:
@@ -86,8 +96,9 @@ def scan_tar(path: Path) -> TarScan:
 def _name_faults(scan: TarScan) -> list[str]:
     """What is wrong with the names as a set; each of them is sound."""
     names = [*scan.files, *scan.folders]
+    folders = [name.removesuffix("/") for name in scan.folders]
     try:
-        check_names([name.removesuffix("/") for name in names], "the tar")
+        check_names(scan.files, "the tar", folders)
     except VerificationError as error:
         return list(error.facts)
     if sorted(names, key=str.encode) != tar_order(scan.files):
@@ -97,9 +108,13 @@ def _name_faults(scan: TarScan) -> list[str]:
 
 def _scan_entries(path: Path, file: BinaryIO, scan: TarScan) -> int | None:
     """Where the last entry ends, or None where the positions got lost before."""
-    file_bytes = path.stat().st_size
-    position, num_bad, last = 0, 0, ""
+    file_bytes = os.fstat(file.fileno()).st_size
+    position, num_bad, num_entries, last = 0, 0, 0, ""
     while any(_read_at(file, position, BLOCK)):
+        num_entries += 1
+        if num_entries > MAX_ENTRIES:
+            scan.faults.append(f"it has more than {MAX_ENTRIES} entries")
+            return None
         header = _parse_header(_read_at(file, position, 3 * BLOCK))
         fault = header.fault or _order_fault(header.name, last)
         num_bad = num_bad + 1 if header.fault else 0
@@ -170,9 +185,16 @@ def _header_fault(data: bytes, name: str, size_bytes: int | None) -> str | None:
     unsafe = why_unsafe(name.removesuffix("/"))
     if unsafe is not None:
         return f"is refused: the name {unsafe}"
-    if encode_header(name, size_bytes) != data or (size_bytes and name.endswith("/")):
+    if not _is_as_written(name, size_bytes, data) or (size_bytes and name.endswith("/")):
         return "is not as in a release: owner, mode, time or form differ"
     return None
+
+
+def _is_as_written(name: str, size_bytes: int, data: bytes) -> bool:
+    try:
+        return encode_header(name, size_bytes) == data
+    except VerificationError:  # with what is shown for bytes that are no text, it is too long
+        return False
 
 
 def _order_fault(name: str, last: str) -> str | None:

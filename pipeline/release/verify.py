@@ -6,17 +6,17 @@ The manifest is the root of trust: it digests itself, names every other file wit
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipeline import __version__
 from pipeline.artifact import Json
-from pipeline.errors import MachineError, VerificationError
+from pipeline.checkpoint.strict_json import listed, parse_object, printable
+from pipeline.errors import VerificationError
 from pipeline.hardware import Hardware
 from pipeline.progress import Progress, Silent
-from pipeline.release.contents import Contents, open_contents
+from pipeline.release.contents import Contents, open_contents, understanding
 from pipeline.release.digests import SUMS_NAME, digest_all, encode_sums, parse_sums
 from pipeline.release.fit import Fit, fit_machine
 from pipeline.release.graph_check import check_graph
@@ -24,6 +24,7 @@ from pipeline.release.manifest import MANIFEST_NAME, META_NAMES, ReleaseManifest
 from pipeline.release.tar import tar_order
 from pipeline.release.triton import ENGINE_CONFIG, triton_serving
 from pipeline.release.triton_check import check_repository
+from pipeline.system_errors import file_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,7 @@ def verify_release(
         contents = open_contents(path)
         digests = digest_all(contents.files, progress or Silent())
     except OSError as error:
-        place = error.filename or path
-        raise MachineError(f"`{place}` cannot be read: {error.strerror}") from None
+        raise file_error(error, error.filename or path, "cannot be read") from None
     manifest, faults = _decode_manifest(contents)
     if manifest is None:
         faults += _check_against_sums(contents, digests)
@@ -85,17 +85,23 @@ def verify_release(
         faults += _check_root(manifest, contents)
         faults += _check_files(manifest, contents, digests)
         faults += _check_sums(manifest, contents, digests)
-    faults = [*contents.faults, *faults]
+    stated = [
+        f"the blob of `{name}` is changed: SHA-256 {digests[name]}, its layer states {digest}"
+        for name, digest in sorted(contents.stated.items())
+        if digests[name] != digest
+    ]
+    faults = [*contents.faults, *stated, *faults]
     if faults or manifest is None:
         raise VerificationError(
             f"the release `{path}` is damaged",
-            facts=faults,
+            facts=listed(faults),
             hint="fetch it again, or make it again from its recipe",
         )
-    check_graph(manifest.engine, contents)
-    _check_triton(manifest, contents)
+    with understanding(path):
+        check_graph(manifest.engine, contents)
+        _check_triton(manifest, contents)
+        fit = fit_machine(manifest, hardware)
     size_bytes = sum(extent.size_bytes for extent in contents.files.values())
-    fit = fit_machine(manifest, hardware)
     return ReleaseReport(path, contents.form, len(contents.files), size_bytes, manifest, fit)
 
 
@@ -118,7 +124,7 @@ def _check_triton(manifest: ReleaseManifest, contents: Contents) -> None:
             f"`{contents.path}` has a Triton model repository, but no `{ENGINE_CONFIG}`"
         )
     faults = check_repository(
-        json.loads(contents.files[ENGINE_CONFIG].read()),
+        parse_object(contents.files[ENGINE_CONFIG].read(), ENGINE_CONFIG),
         serving,
         frozenset(contents.files),
         lambda name: contents.files[name].read(),
@@ -185,13 +191,14 @@ def _compare(
     """Missing, changed and extra files, each by name."""
     faults = []
     for name in sorted(set(expected) | set(digests) - META_NAMES):
+        told = printable(name, 300)
         if name not in digests:
             # In a tar that could not be listed to its end, nobody knows.
-            faults += [f"`{name}` is missing"] if contents.complete else []
+            faults += [f"`{told}` is missing"] if contents.complete else []
         elif name not in expected:
-            faults.append(f"`{name}` is not in the manifest")
+            faults.append(f"`{told}` is not in the manifest")
         elif digests[name] != expected[name]:
             faults.append(
-                f"`{name}` is changed: SHA-256 {digests[name]}, expected {expected[name]}"
+                f"`{told}` is changed: SHA-256 {digests[name]}, expected {expected[name]}"
             )
     return faults

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import MachineError, RecipeError
-from pipeline.recipe.load import load_recipe
+from pipeline.recipe.load import load_all, load_recipe
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -91,6 +91,11 @@ def test_another_backend_leaves_the_options_of_tensorrt_llm_behind(tmp_path: Pat
         ("{repo: other/model}", {"repo": "other/model"}),
         ("{repo: owner/model}", {"repo": "owner/model", "revision": "v1"}),
         ("{revision: v2}", {"repo": "owner/model", "revision": "v2"}),
+        ("{hub: modelscope}", {"repo": "owner/model", "hub": "modelscope"}),
+        (
+            "{hub: huggingface}",
+            {"repo": "owner/model", "hub": "huggingface", "revision": "v1"},
+        ),
     ],
 )
 def test_another_source_replaces_the_section(
@@ -190,7 +195,7 @@ def test_a_file_that_may_not_be_read_is_the_machines_fault(
     def deny(*_args: object, **_kwargs: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", deny)
+    monkeypatch.setattr("pipeline.recipe.recipe_file.open_regular", deny)
     with pytest.raises(MachineError) as caught:
         load_recipe(tmp_path / "x.yaml")
     assert caught.value.message == f"`{tmp_path / 'x.yaml'}` may not be read"
@@ -234,3 +239,20 @@ def test_loading_imports_nothing_heavy() -> None:
     packages = {name.split(".")[0] for name in done.stdout.split()}
     heavy = {"numpy", "rich", "typer", "onnx", "onnxruntime", "torch", "transformers"}
     assert not packages & (heavy | {"huggingface_hub", "jsonschema", "psutil", "ml_dtypes"})
+
+
+def test_all_variants_are_loaded_as_each_alone(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path,
+        child="extends: parents/top.yaml\nname: child\nvariants: {b: {name: b}}\n",
+        parents__top="name: top\nsource: {path: here}\nvariants: {a: {source: {repo: o/n}}}\n",
+    )
+    alone = [load_recipe(path), *(load_recipe(path, variant=name) for name in ("a", "b"))]
+    assert list(load_all(path)) == alone
+    path.write_text(path.read_text() + "wrong: 1\n")
+    messages = []
+    for load in (load_all, load_recipe):
+        with pytest.raises(RecipeError) as caught:
+            load(path)
+        messages.append((caught.value.message, caught.value.facts))
+    assert messages[0] == messages[1]

@@ -65,7 +65,7 @@ def test_known_values_are_valid() -> None:
         section, key = name.split(".")
         for value in values.values():
             given = [value] if key == "targets" else None if value == "null" else value
-            Recipe.model_validate({**LEAST, section: {key: given}})
+            Recipe.model_validate({**LEAST, section: {**LEAST.get(section, {}), key: given}})
 
 
 def test_shorthands_name_keys() -> None:
@@ -89,6 +89,50 @@ def test_every_pattern_is_put_in_words() -> None:
 def test_repos_are_owner_and_name(repo: str) -> None:
     with pytest.raises(ValidationError):
         Recipe.model_validate({"name": "x", "source": {"repo": repo}})
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://hub.example.com",
+        "https://hub.example.com:8443/hf/",
+        "http://127.0.0.1:9",
+        "http://localhost",
+        "http://[::1]:80",
+    ],
+)
+def test_mirrors(endpoint: str) -> None:
+    source = {"repo": "owner/name", "endpoint": endpoint}
+    assert Recipe.model_validate({"name": "x", "source": source}).source.endpoint == endpoint
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "",
+        "hub.example.com",
+        "http://hub.example.com",
+        "http://127.0.0.1.example.com",
+        "https://user:pass@hub.example.com",
+        "https://hub.example.com/?a=b",
+        "https://hub.example.com/#a",
+        "https://hub.example.com/a b",
+        "https://hub.example.com\n",
+        "file:///etc/passwd",
+        "https://" + "a" * 120,
+    ],
+)
+def test_what_is_no_mirror(endpoint: str) -> None:
+    source = {"repo": "owner/name", "endpoint": endpoint}
+    with pytest.raises(ValidationError):
+        Recipe.model_validate({"name": "x", "source": source})
+
+
+@pytest.mark.parametrize("source", [{"path": "a"}, {"repo": "owner/name", "hub": "modelscope"}])
+def test_a_mirror_is_one_of_the_hub(source: dict[str, str]) -> None:
+    source = {**source, "endpoint": "https://hub.example.com"}
+    with pytest.raises(ValidationError, match="goes with a repo of the Hugging Face Hub"):
+        Recipe.model_validate({"name": "x", "source": source})
 
 
 def test_regular_expressions_with_doubtful_syntax_give_no_warning() -> None:

@@ -66,11 +66,11 @@ def publish(
 ) -> Artifact:
     """An artifact of these files; its key follows from them."""
     key = hashlib.sha256(repr((stage, sorted(files.items()))).encode()).hexdigest()
-    with store.working_folder(stage, key) as folder:
+    with store.session() as session, session.working_folder(stage, key) as folder:
         for name, text in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
-        return store.publish(folder, describe(folder, stage, key, {}, facts or {}))
+        return session.publish(folder, describe(folder, stage, key, {}, facts or {}))
 
 
 def made_before(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import MachineError, UsageError, VerificationError
+from pipeline.errors import UsageError, VerificationError
 from pipeline.progress import Silent
 from pipeline.release.digests import SUMS_NAME, encode_sums, list_extents, parse_sums
 from pipeline.release.manifest import MANIFEST_NAME
@@ -188,7 +188,7 @@ def test_what_is_no_release(release: Path, tmp_path: Path) -> None:
         verify_release(tmp_path, NO_GPU)
     assert caught.value.hint == f"name `{release}`, which is inside it"
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(MachineError, match="cannot be read"):
+    with pytest.raises(UsageError, match="neither a file nor a folder"):
         verify_release(tmp_path / "pipe", NO_GPU)
     (tmp_path / "x.tar").write_bytes(b"")
     assert faults_of(tmp_path / "x.tar")

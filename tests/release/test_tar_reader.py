@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 import tracemalloc
 from collections.abc import Callable
@@ -204,3 +205,127 @@ def test_a_file_over_8_gib(tmp_path: Path) -> None:
     files = read_tar(path)
     assert files["r/huge"].size_bytes == size_bytes
     assert files["r/huge"].offset == len(head)
+
+
+def test_every_cut_is_found(tmp_path: Path) -> None:
+    """At every block and one byte beside it: nothing shorter than a tar passes for it."""
+    data = tar_of(("r/", b""), ("r/a", b"x" * 1000), ("r/b", b"y"), ("r/c", b""))
+    for block in range(len(data) // BLOCK):
+        for cut in {max(0, BLOCK * block - 1), BLOCK * block, BLOCK * block + 1}:
+            assert fault_of(tmp_path, data[:cut])
+
+
+def test_two_tars_behind_each_other(tmp_path: Path) -> None:
+    one, other = tar_of(("r/", b""), ("r/a", b"x")), tar_of(("s/", b""), ("s/a", b"y"))
+    assert "its end" in fault_of(tmp_path, one + other)
+    assert fault_of(tmp_path, one.rstrip(b"\0") + bytes(100) + other)
+
+
+@pytest.mark.parametrize(
+    ("place", "spelling"),
+    [
+        (124, b"\x80" + (5).to_bytes(11, "big")),  # GNU tar's binary sizes
+        (124, b"\xff" * 11 + b"\xfb"),  # a negative one
+        (124, b"          5 "),
+        (124, b"00000000005 "),
+        (124, b"-0000000005\0"),
+        (108, b"\x80" + bytes(7)),
+        (100, b"0000755\0"),
+        (100, b"0004644\0"),
+        (136, b"77777777777\0"),
+        (257, b"ustar  \0"),
+        (257, bytes(8)),
+        (329, b"0000001\0"),
+        (500, b"x" * 12),
+        (0, b"r/\xff\xfe".ljust(100, b"\xff")),
+        (0, b"r/x\0hidden"),
+        (345, b"\xff" * 155),
+        (345, b"../.."),
+        (157, b"/etc/passwd"),
+    ],
+)
+def test_other_spellings_of_a_header(place: int, spelling: bytes, tmp_path: Path) -> None:
+    header = bytearray(encode_header("r/x", 5))
+    header[place : place + len(spelling)] = spelling
+    data = tar_of(("r/", b""), end=False) + resealed(bytes(header)) + b"12345".ljust(BLOCK, b"\0")
+    assert fault_of(tmp_path, data + bytes(trailer_bytes(len(data))))
+
+
+@pytest.mark.parametrize("checksum", [b"%06o\0\0", b"%06o  ", b" %06o\0", b"%07o\0", b"%08o"])
+def test_other_spellings_of_a_checksum(checksum: bytes, tmp_path: Path) -> None:
+    data = bytearray(tar_of(("r/", b""), ("r/a", b"abc")))
+    data[148:156] = (checksum % int(data[148:154], 8)).ljust(8, b"\0")[:8]
+    assert "checksum is wrong" in fault_of(tmp_path, bytes(data))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"20 path=../../../x\n",
+        b"11 size=-9\n",
+        b"11 size=09\n",
+        b"12 size=1_0\n",
+        b"99 size=9\n",
+        b"10 size=9\n11 size=11\n",
+        b"10 size=9\nx",
+        b"12 mtime=1.5\n",
+        b"30 GNU.sparse.realsize=10000\n",
+        b"",
+    ],
+)
+def test_records_of_extended_headers(record: bytes, tmp_path: Path) -> None:
+    head = bytearray(encode_header("PaxHeader", len(record)))
+    head[156:157] = b"x"
+    data = resealed(bytes(head)) + record.ljust(BLOCK, b"\0") + encode_header("r/x", 0)
+    data = tar_of(("r/", b""), end=False) + data
+    assert fault_of(tmp_path, data + bytes(trailer_bytes(len(data))))
+
+
+def test_a_file_that_is_also_a_folder(tmp_path: Path) -> None:
+    data = tar_of(("r/", b""), ("r/a", b""), ("r/a/", b""), ("r/a/b", b""))
+    assert "clash: a file and a folder" in fault_of(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    "name", ["r/con", "r/NUL.txt", "r/x ", "r/x.", "r/a:b", "r/\uff0e\uff0e/x"]
+)
+def test_names_that_other_systems_read_otherwise(name: str, tmp_path: Path) -> None:
+    assert "is refused: the name" in fault_of(tmp_path, tar_of(("r/", b""), (name, b"")))
+
+
+def test_names_that_look_alike(tmp_path: Path) -> None:
+    data = tar_of(("r/", b""), ("r/model", b""), ("r/\uff4d\uff4f\uff44\uff45\uff4c", b""))
+    assert "clash" in fault_of(tmp_path, data)
+
+
+def test_a_bomb_of_entries_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.release.tar_reader.MAX_ENTRIES", 1000)
+    data = tar_of(("r/", b""), *((f"r/{number:06}", b"") for number in range(1000)))
+    assert "more than 1000 entries" in fault_of(tmp_path, data)
+
+
+def test_faults_do_not_fill_the_screen(tmp_path: Path) -> None:
+    data = tar_of(*((f"r/{number:06}", b"") for number in reversed(range(1000))))
+    faults = fault_of(tmp_path, data).split("\n")
+    assert len(faults) == 51
+    assert faults[-1].startswith("and ")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_is_no_file(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.tar"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+    with pytest.raises(VerificationError, match="not a regular file"):
+        scan_tar(path)
+
+
+def test_a_link_to_a_tar_is_one(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(tar_of(("r/", b""), ("r/a", b"abc")))
+    (tmp_path / "y.tar").symlink_to("x.tar")
+    assert set(read_tar(tmp_path / "y.tar")) == {"r/a"}
