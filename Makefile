@@ -4,13 +4,24 @@ PYTHON ?= python3
 # from PyTorch's own index: make test-parity TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
 TORCH ?= torch==2.13.0
 STORE ?= build/store
+# Of the campaigns of `make faults`; another one tries other faults.
+SEED ?= 1
+HUB ?= 0.36.2
 
 VENV := .venv
 PARITY_VENV := .venv-parity
 GPU_VENV := .venv-gpu
+OLDEST_VENV := .venv-oldest
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format table test-parity test-container test-gpu test-rtx bench clean
+# Two tests say what only the newest packages do: the JSON Schema that pydantic writes, and the dtypes
+# that safetensors' own reader knows.
+OLDEST_TESTS := tests/sources tests/checkpoint tests/recipe tests/faults/test_hub_campaign.py \
+  tests/test_hub_emulator.py tests/test_oldest.py tests/test_demo.py::test_the_model_recites \
+  --deselect tests/recipe/test_json_schema.py::test_published_schema_is_the_models \
+  --deselect tests/checkpoint/test_header_campaign.py::test_5000_corrupted_headers
+
+.PHONY: demo test check format table test-parity test-oldest test-container test-gpu test-rtx faults bench clean
 
 demo: $(VENV)/.demo  ## Build, prove, smoke-test and package the shipped model
 	$(BIN)/trtllm-pack run recipes/demo.yaml --store $(STORE) --out build/demo
@@ -34,6 +45,9 @@ table: $(VENV)/.dev  ## Every architecture, and what is shown of it on this mach
 test-parity: $(PARITY_VENV)/.parity  ## Compare with transformers (torch)
 	$(PARITY_VENV)/bin/python -m pytest -m torch tests/parity
 
+test-oldest: $(OLDEST_VENV)/.oldest  ## What depends on other packages, with the oldest that are allowed
+	$(OLDEST_VENV)/bin/python -m pytest -n auto --dist loadgroup $(OLDEST_TESTS)
+
 test-container: $(VENV)/.dev  ## Build the image with buildah and run the demo inside (root)
 	$(BIN)/python -m pytest -m container tests/container
 
@@ -44,11 +58,18 @@ test-rtx: $(VENV)/.dev  ## Engines of TensorRT for RTX, executed on a GPU (sm75 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[rtx,run,dev]'
 	$(BIN)/python -m pytest -v -s -m gpu tests/gpu/test_any_gpu.py
 
+faults: $(VENV)/.dev  ## Kills, disk faults, limits and races: 500 kills, 200 faults, 8 processes
+	$(BIN)/python -m tests.faults --seed $(SEED)
+	$(BIN)/python -m tests.faults kills --recipe cpu-tp2 --kills 100 --seed $(SEED)
+	$(BIN)/python -m tests.faults kills races --recipe tensorrt --kills 60 --races 4 --seed $(SEED)
+	$(BIN)/python -m tests.faults.hub --seed $(SEED)
+	$(BIN)/python -m tests.faults.hostile_configs build/faults/configs $(SEED) 0
+
 bench: $(PARITY_VENV)/.bench  ## Ratios against other tools, side by side: make bench BENCH=decoding
 	$(PARITY_VENV)/bin/python -m tests.bench $(BENCH)
 
 clean:
-	rm -rf $(VENV) $(PARITY_VENV) $(GPU_VENV) build
+	rm -rf $(VENV) $(PARITY_VENV) $(GPU_VENV) $(OLDEST_VENV) build
 
 $(VENV)/.demo: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "error: Python 3.11 or later is needed; name it by PYTHON=...")'
@@ -58,6 +79,14 @@ $(VENV)/.demo: pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[rtx,dev]'
+	touch $@
+
+# The lower bounds of pyproject.toml, with the hub's client before 1.0 (as in TensorRT-LLM's image):
+# another HTTP library, other exceptions. An older one: make test-oldest HUB=0.34.0 in a fresh folder
+$(OLDEST_VENV)/.oldest: pyproject.toml tests/oldest.py
+	$(PYTHON) -m venv $(OLDEST_VENV)
+	HUB=$(HUB) $(PYTHON) -m tests.oldest > $(OLDEST_VENV)/constraints.txt
+	$(OLDEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST_VENV)/constraints.txt --editable '.[rtx,dev]'
 	touch $@
 
 $(PARITY_VENV)/.parity: pyproject.toml
