@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from pipeline.parity.memory import logits_memory, most_layers
 from pipeline.parity.problems import logits_problems
 from pipeline.plan_problems import (
     backend_problems,
+    code_problems,
     has_tokenizer,
     length_problems,
     smoke_problems,
@@ -28,7 +29,7 @@ from pipeline.recipe.fitted_limits import fit_limits
 from pipeline.recipe.load import LoadedRecipe
 from pipeline.recipe.schema import Checkpoint, Recipe
 from pipeline.recipe.verify_section import Verify
-from pipeline.sources import HubSource, LocalSource, open_source
+from pipeline.sources import AnySource, Pin, open_source
 from pipeline.sources.digest_memory import DigestMemory
 from pipeline.weights.layout import ConversionPlan, plan_conversion, resolve_dtype
 from pipeline.weights.parallel import Parallelism
@@ -55,14 +56,18 @@ class Need:
 
 @dataclass(frozen=True)
 class SourcePlan:
-    """What every plan has, also one without an engine: the recipe, its source, needs, problems."""
+    """What every plan has, also one without an engine: the recipe, its source, needs, problems.
+
+    `pin` is what a lock file holds the source to, where there is one.
+    """
 
     recipe: Recipe
-    source: LocalSource | HubSource
+    source: AnySource
     checkpoint: SourceCheckpoint
     hardware: Hardware
     needs: Mapping[str, Need]
     problems: tuple[Problem, ...]
+    pin: Pin | None = field(default=None, kw_only=True)
 
 
 AnyPlan = TypeVar("AnyPlan", bound=SourcePlan)
@@ -92,6 +97,7 @@ def resolve(
     cache_dir: Path,
     offline: bool = False,
     max_memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    pin: Pin | None = None,
 ) -> Plan:
     """Resolve a recipe: source, family, layout, engine; find what would fail.
 
@@ -99,10 +105,11 @@ def resolve(
     where no conversion is possible, and RemoteError or RecipeError where the source cannot be
     read. No weight is read: digests of a local source that was never hashed stay unknown.
     `max_memory_bytes` is what converting may use beyond the interpreter, `cache_dir` a folder where
-    engine backends keep what makes later builds faster; no result depends on them.
+    engine backends keep what makes later builds faster; no result depends on them. `pin` is what a
+    lock says of the source: it is opened there, and refused where a frozen one differs.
     """
     recipe = loaded.recipe
-    source = open_source(recipe.source, loaded.base_dir, memory, offline=offline)
+    source = open_source(recipe.source, loaded.base_dir, memory, offline=offline, pin=pin)
     checkpoint = source.checkpoint()
     engine = find_engine(recipe.engine.backend)
     parallelism = _parallelism(recipe.checkpoint)
@@ -111,10 +118,17 @@ def resolve(
         family = find_family(checkpoint.architecture)
         dtype = resolve_dtype(recipe.checkpoint.dtype, checkpoint)
         conversion = plan_conversion(
-            checkpoint, family, parallelism, dtype, recipe.checkpoint.clamp
+            checkpoint,
+            family,
+            parallelism,
+            dtype,
+            recipe.checkpoint.clamp,
+            code_is_compared=bool(recipe.source.remote_code) and recipe.verify.logits,
         )
     except PipelineError as error:
-        raise PlanRefused([Problem.of("convert", error), *unavailable]) from None
+        problem = Problem.of("convert", error)
+        hint = problem.hint or "docs/families.md says what can be converted of which architecture"
+        raise PlanRefused([replace(problem, hint=hint), *unavailable]) from None
     longest = conversion.translation.longest_tokens
     window = None if engine.applies_windows else conversion.translation.window
     recipe = fit_limits(recipe, conversion.config, window, longest)
@@ -137,12 +151,13 @@ def resolve(
         max_memory_bytes=max_memory_bytes,
         cache_dir=cache_dir,
         problems=tuple(problems),
+        pin=pin,
     )
 
 
 def _problems(
     recipe: Recipe,
-    source: HubSource | LocalSource,
+    source: AnySource,
     conversion: ConversionPlan,
     engine: Engine,
     hardware: Hardware,
@@ -155,7 +170,14 @@ def _problems(
         yield from length_problems(translation.window, translation.longest_tokens, recipe)
     yield from tokenizer_problems(source)
     has_text, source_config = has_tokenizer(source), source.checkpoint().config
-    yield from logits_problems(recipe.verify, source_config, config, has_tokenizer=has_text)
+    yield from code_problems(recipe, source, source_config)
+    yield from logits_problems(
+        recipe.verify,
+        source_config,
+        config,
+        has_tokenizer=has_text,
+        has_code=bool(recipe.source.remote_code),
+    )
     yield from smoke_problems(recipe, reason)
     yield from reference_problems(config, recipe.engine, recipe.smoke.compare, reason)
 
@@ -180,7 +202,7 @@ def with_digests(plan: AnyPlan) -> AnyPlan:
 
 
 def _needs(
-    source: LocalSource | HubSource,
+    source: AnySource,
     conversion: ConversionPlan,
     engine: Engine,
     recipe: Recipe,

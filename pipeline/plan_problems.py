@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from pipeline.artifact import Json
 from pipeline.engines.engine import Engine
-from pipeline.errors import MachineError, Problem
+from pipeline.errors import MachineError, PipelineError, Problem
 from pipeline.recipe.schema import Recipe
-from pipeline.sources import HubSource, LocalSource
+from pipeline.sources import AnySource
+from pipeline.sources.remote_code import check_code
 from pipeline.sources.selection import (
     TOKENIZER_CONFIG_NAME,
     TOKENIZER_NAMES,
@@ -67,13 +71,13 @@ def length_problems(window: int | None, longest: int | None, recipe: Recipe) -> 
     return problems
 
 
-def has_tokenizer(source: LocalSource | HubSource) -> bool:
+def has_tokenizer(source: AnySource) -> bool:
     """Whether there is a tokenizer that can be loaded: a vocabulary, and no code in its place."""
     names = (source.listing.find(name) for name in TOKENIZER_NAMES)
     return any(names) and not tokenizer_problems(source)
 
 
-def tokenizer_problems(source: LocalSource | HubSource) -> list[Problem]:
+def tokenizer_problems(source: AnySource) -> list[Problem]:
     """A tokenizer that is Python code of the source cannot be had: the code is never executed.
 
     (What code a `config.json` points to is the family's to judge, see `general_keys`.)
@@ -89,8 +93,30 @@ def tokenizer_problems(source: LocalSource | HubSource) -> list[Problem]:
             "smoke",
             "the tokenizer needs Python code of the source, which is never executed",
             facts=tuple(references),
+            # What a tokenizer does is compared with nothing, and servers of the release need it.
             hint="`trtllm-pack convert` works without a tokenizer; for a release, point `source` "
-            "to a copy whose tokenizer transformers loads by itself",
+            "to a copy whose tokenizer transformers loads by itself (`source.remote_code` is for "
+            "the model alone: no comparison would prove a tokenizer)",
+        )
+    ]
+
+
+def code_problems(recipe: Recipe, source: AnySource, config: Mapping[str, Json]) -> list[Problem]:
+    """Code of the source must be the one that the recipe names, and there must be a use for it."""
+    named = recipe.source.remote_code
+    if not named:
+        return []
+    try:
+        check_code(named, config, source.read_text)
+    except PipelineError as error:
+        return [Problem.of("convert", error)]
+    if recipe.verify.logits:
+        return []
+    return [
+        Problem(
+            "convert",
+            "`source.remote_code` is given, but nothing executes it: `verify.logits` is false",
+            hint="set `verify.logits: true`, or remove `source.remote_code`",
         )
     ]
 

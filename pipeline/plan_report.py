@@ -60,6 +60,7 @@ def shared_document(
             "kind": listing.kind,
             "where": listing.where,
             "commit": listing.commit,
+            "endpoint": listing.endpoint,
             "num_files": len(listing.files),
             "total_bytes": listing.total_bytes,
         },
@@ -113,9 +114,11 @@ def shared_text(
 
 def source_text(source: Mapping[str, Json]) -> str:
     """For example `owner/name at 0123456789ab: 9 files, 1.5 GB`, with the whole commit."""
-    commit = f" at {source['commit']}" if source["commit"] else ""
+    site = " of ModelScope" if source["kind"] == "modelscope" else ""
+    commit = f"{site} at {source['commit']}" if source["commit"] else ""
     size = format_bytes(source["total_bytes"])
-    return f"{source['where']}{commit}: {source['num_files']} files, {size}"
+    place = f", from {source['endpoint']}" if source["endpoint"] else ""
+    return f"{source['where']}{commit}: {source['num_files']} files, {size}{place}"
 
 
 def problem_lines(problems: Sequence[Problem]) -> list[str]:

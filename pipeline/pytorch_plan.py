@@ -12,8 +12,9 @@ from pipeline.hardware import Hardware
 from pipeline.plan import Need, SourcePlan
 from pipeline.recipe.fitted_limits import fit_limits
 from pipeline.recipe.load import LoadedRecipe
+from pipeline.recipe.schema import Recipe
 from pipeline.release.pytorch_carry import Carriage, carry
-from pipeline.sources import HubSource, LocalSource, open_source
+from pipeline.sources import AnySource, Pin, open_source
 from pipeline.sources.digest_memory import DigestMemory
 from pipeline.sources.selection import (
     TOKENIZER_CONFIG_NAME,
@@ -33,14 +34,20 @@ class PytorchPlan(SourcePlan):
 
 
 def resolve_pytorch(
-    loaded: LoadedRecipe, *, memory: DigestMemory, hardware: Hardware, offline: bool = False
+    loaded: LoadedRecipe,
+    *,
+    memory: DigestMemory,
+    hardware: Hardware,
+    offline: bool = False,
+    pin: Pin | None = None,
 ) -> PytorchPlan:
     """Resolve such a recipe: its source and the options of `trtllm-serve`; find what would fail.
 
     Any architecture will do: whether TensorRT-LLM's PyTorch backend has it is not known here.
-    Raises RemoteError, RecipeError or VerificationError where the source cannot be read.
+    `pin` is what a lock says of the source. Raises RemoteError, RecipeError or VerificationError
+    where the source cannot be read, or is not the one of a frozen lock.
     """
-    source = open_source(loaded.recipe.source, loaded.base_dir, memory, offline=offline)
+    source = open_source(loaded.recipe.source, loaded.base_dir, memory, offline=offline, pin=pin)
     checkpoint = source.checkpoint()
     positions = {"max_position_embeddings": _positions(checkpoint.config)}
     recipe = fit_limits(loaded.recipe, positions, None)
@@ -56,8 +63,9 @@ def resolve_pytorch(
             # The release folder shares its files with the download's artifact.
             "package": Need(total_bytes if "tar" in recipe.package.formats else 0),
         },
-        problems=(*carriage.problems, *_source_problems(source)),
+        problems=(*carriage.problems, *_code_problems(recipe), *_source_problems(source)),
         carriage=carriage,
+        pin=pin,
     )
 
 
@@ -69,7 +77,21 @@ def _positions(config: Mapping[str, Json]) -> Json:
     return next((value for value in found if type(value) is int and value > 1), None)
 
 
-def _source_problems(source: LocalSource | HubSource) -> list[Problem]:
+def _code_problems(recipe: Recipe) -> list[Problem]:
+    """Code of a source is executed to compare logits, which nothing does without an engine."""
+    if not recipe.source.remote_code:
+        return []
+    return [
+        Problem(
+            "package",
+            "`source.remote_code` is given, but a package of kind `pytorch` executes no code and "
+            "carries none",
+            hint="remove it",
+        )
+    ]
+
+
+def _source_problems(source: AnySource) -> list[Problem]:
     """What `trtllm-serve` could not load: code of the model's authors, a missing tokenizer."""
     problems = []
     names = [name for name in (CONFIG_NAME, TOKENIZER_CONFIG_NAME) if source.listing.find(name)]

@@ -5,13 +5,13 @@ Loaded by transformers from a local folder: no network, no code of the repo.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.artifact import Json
+from pipeline.checkpoint.strict_json import printable, read_object
 from pipeline.errors import VerificationError
 
 CONTEXT_TOKENS = 8
@@ -75,7 +75,7 @@ def end_token_ids(folder: Path, tokenizer: Tokenizer) -> frozenset[int]:
     for name in ("generation_config.json", "config.json"):
         path = folder / name
         if path.is_file():
-            found |= _eos_of(name, json.loads(path.read_bytes()))
+            found |= _eos_of(name, read_object(path, name))
     return frozenset(found)
 
 
@@ -83,7 +83,9 @@ def _eos_of(name: str, config: Json) -> set[int]:
     value = config.get("eos_token_id") if isinstance(config, dict) else None
     listed = value if isinstance(value, list) else [] if value is None else [value]
     if not all(type(token_id) is int for token_id in listed):
-        raise VerificationError(f"`eos_token_id` of `{name}` is `{value}`, expected token ids")
+        raise VerificationError(
+            f"`eos_token_id` of `{name}` is `{printable(str(value))}`, expected token ids"
+        )
     return set(listed)
 
 

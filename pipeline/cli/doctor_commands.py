@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     store_folder,
 )
 from pipeline.errors import MachineError, Problem, UsageError
+from pipeline.system_errors import file_error
 
 if TYPE_CHECKING:
     from pipeline.artifact import Json
@@ -145,7 +146,7 @@ def _write(installed: Installed | None, path: Path) -> None:
         write_json(partial, document)
         partial.replace(path)
     except OSError as error:
+        hint = "name a file in another folder"
+        raise file_error(error, path, "cannot be written", hint) from None
+    finally:
         partial.unlink(missing_ok=True)
-        raise MachineError(
-            f"`{path}` cannot be written: {error.strerror}", hint="name a file in another folder"
-        ) from None

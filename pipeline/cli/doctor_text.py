@@ -22,6 +22,7 @@ def doctor_text(document: Mapping[str, Json]) -> str:
         "packages": _packages(document["packages"]),
         "programs": fields({k: v or "not found" for k, v in document["programs"].items()}),
         "Hugging Face Hub": _hub(document["hub"]),
+        "ModelScope": _hub(document["modelscope"]),
         "installed TensorRT-LLM": "\n".join(_drift(document["tensorrt_llm"])),
     }
     if "recipe" in document:

@@ -13,7 +13,8 @@ import typer
 from pipeline.cli.answering import Mode, answering
 from pipeline.cli.new_file import write_new
 from pipeline.cli.options import DebugOpt, JsonOpt
-from pipeline.errors import MachineError, RecipeError, UsageError
+from pipeline.errors import RecipeError, UsageError
+from pipeline.system_errors import file_error
 
 if TYPE_CHECKING:
     from pipeline.migration.migrate import Migration
@@ -76,10 +77,11 @@ def migrate(
     not say all that the commands asked for.
     """
     with answering(Mode(json=as_json, debug=debug)) as console:
-        from pipeline.console import printable, redact
+        from pipeline.console import printable
         from pipeline.migration.explanation import document, explain
         from pipeline.migration.migrate import Options
         from pipeline.migration.migrate import migrate as migrate_text
+        from pipeline.redaction import redact
 
         text, origin = _read(file, command or ())
         options = Options(origin, name, source, _targets(target or ()), _variables(var or ()))
@@ -117,7 +119,8 @@ def _read(file: str | None, commands: Sequence[str]) -> tuple[str, str]:
     except FileNotFoundError:
         raise UsageError(f"there is no `{file}`") from None
     except OSError as error:
-        raise MachineError(f"`{file}` cannot be read: {error.strerror}") from None
+        hint = "give it a text: `trtllm-pack migrate - < build.sh`" if file == "-" else None
+        raise file_error(error, file, "cannot be read", hint) from None
     try:
         return data.decode("utf-8-sig"), "stdin" if file == "-" else f"`{Path(file).name}`"
     except UnicodeDecodeError:

@@ -19,19 +19,51 @@ VariantOpt = Annotated[
 StoreOpt = Annotated[
     Path | None,
     typer.Option(
-        "--store", envvar="TRTLLM_PACK_STORE", help="Artifact store (default: the user's cache)."
+        "--store",
+        envvar="TRTLLM_PACK_STORE",
+        help="Artifact store (default: the user's cache).",
+        readable=False,  # what the system refuses is told in our own words
+    ),
+]
+SharedOpt = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--shared-store",
+        envvar="TRTLLM_PACK_SHARED_STORES",
+        metavar="DIR",
+        help="A store of others, read where the own one has nothing; may be repeated.",
+    ),
+]
+StoreLimitOpt = Annotated[
+    str | None,
+    typer.Option(
+        "--store-limit",
+        envvar="TRTLLM_PACK_STORE_LIMIT",
+        metavar="SIZE",
+        help="After the run, delete what was not used for longest until the store takes no more.",
     ),
 ]
 OutOpt = Annotated[
     Path | None,
     typer.Option(
-        "--out", help="Also place the artifact in this folder, instead of an earlier one there."
+        "--out",
+        help="Also place the artifact in this folder, instead of an earlier one there.",
+        readable=False,
     ),
 ]
 OfflineOpt = Annotated[bool, typer.Option("--offline", help="Make no network request.")]
+FrozenOpt = Annotated[
+    bool,
+    typer.Option(
+        "--frozen",
+        help="Require the recipe's lock file, and refuse whatever differs from it (exit code 6).",
+    ),
+]
 LockTimeoutOpt = Annotated[
     float,
-    typer.Option("--lock-timeout", help="Seconds to wait for a process that makes the same."),
+    typer.Option(
+        "--lock-timeout", min=0.0, help="Seconds to wait for a process that makes the same."
+    ),
 ]
 MaxMemoryOpt = Annotated[
     int | None,

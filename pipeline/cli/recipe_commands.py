@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from pipeline.cli.answering import Mode, answering
 from pipeline.cli.new_file import write_new
 from pipeline.cli.options import DebugOpt, JsonOpt
 from pipeline.errors import PipelineError, RecipeError
+
+if TYPE_CHECKING:
+    from pipeline.artifact import Json
 
 recipes_app = typer.Typer(help="Write, check and list recipes.", no_args_is_help=True)
 
@@ -35,25 +39,45 @@ def check(
     as_json: JsonOpt = False,
     debug: DebugOpt = False,
 ) -> None:
-    """Check recipes and all their variants; nothing is fetched."""
+    """Check recipes, all their variants, and the lock files beside them; nothing is fetched."""
     with answering(Mode(json=as_json, debug=debug)) as console:
-        from pipeline.recipe.load import load_recipe
-
-        rows: list[dict[str, str | list[str]]] = []
+        rows: list[dict[str, Json]] = []
         mistakes: list[PipelineError] = []
         lines = []
         for path in recipes:
             try:
-                loaded = load_recipe(path)
+                row = _check_recipe(path)
             except PipelineError as error:
                 mistakes.append(error)
                 continue
-            variants = list(loaded.variants)
-            rows.append({"path": str(path), "name": loaded.recipe.name, "variants": variants})
-            lines.append(" ".join([str(path), *variants]))
+            rows.append(row)
+            lines.append(_line(row))
         if mistakes:
             raise _all_together(mistakes)
         console.result({"recipes": rows}, "\n".join(lines))
+
+
+def _check_recipe(path: Path) -> dict[str, Json]:
+    """What is told of a recipe that is right, and whose lock, where it has one, fits."""
+    from pipeline.lock.frozen import check_coverage
+    from pipeline.lock.reading import find_lock
+    from pipeline.recipe.load import load_all
+
+    recipes = load_all(path)
+    file = find_lock(path)
+    if file is not None:
+        check_coverage(file.lock, recipes, file.path.name)
+    return {
+        "path": str(path),
+        "name": recipes[0].recipe.name,
+        "variants": list(recipes[0].variants),
+        "lock": None if file is None else file.path.name,
+    }
+
+
+def _line(row: Mapping[str, Json]) -> str:
+    locked = [f"(locked by {row['lock']})"] if row["lock"] else []
+    return " ".join([row["path"], *row["variants"], *locked])
 
 
 def _all_together(errors: list[PipelineError]) -> PipelineError:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipeline.cli.answering import Mode, answering
+from pipeline.cli.carry_out import Wishes, carry_out, limit_bytes
 from pipeline.cli.options import (
     DebugOpt,
     ExplainOpt,
+    FrozenOpt,
     JsonOpt,
     LockTimeoutOpt,
     MaxMemoryOpt,
@@ -20,6 +22,8 @@ from pipeline.cli.options import (
     QuietOpt,
     RecipeArg,
     SetOpt,
+    SharedOpt,
+    StoreLimitOpt,
     StoreOpt,
     VariantOpt,
     store_folder,
@@ -27,9 +31,10 @@ from pipeline.cli.options import (
 from pipeline.errors import PlanRefused
 
 if TYPE_CHECKING:
-    from pipeline.console import Console
     from pipeline.plan import Plan
     from pipeline.pytorch_plan import PytorchPlan
+    from pipeline.recipe.load import LoadedRecipe
+    from pipeline.sources import Pin
     from pipeline.store import Store
 
 STAGE_HELP = {
@@ -46,11 +51,11 @@ HASHED_BY_PLAN_BYTES = 1 << 30
 """A local source up to this size is hashed by `plan`, problems aside, so that keys are shown."""
 
 
-def open_store(path: Path | None) -> Store:
-    """The store of a command."""
+def open_store(path: Path | None, shared: list[Path] | None = None) -> Store:
+    """The store of a command, and the stores of others that it reads."""
     from pipeline.store import Store
 
-    return Store(store_folder(path))
+    return Store(store_folder(path), tuple(folder.absolute() for folder in shared or ()))
 
 
 def resolve_recipe(
@@ -61,18 +66,48 @@ def resolve_recipe(
     offline: bool,
     max_memory_mb: int | None = None,
     until: str = "package",
+    *,
+    frozen: bool = False,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Plan | PytorchPlan:
-    """The plan. Where there is none, only the problems of stages up to `until` are told."""
+    """The plan. Where there is none, only the problems of stages up to `until` are told.
+
+    `frozen` holds it to the recipe's lock file. Otherwise a lock decides the commit of a branch,
+    and `note` is told so, and of what differs.
+    """
+    from pipeline.lock.frozen import apply, check_reused, hold
+    from pipeline.recipe.load import load_recipe
+    from pipeline.run import preview
+
+    loaded = load_recipe(recipe, variant=variant, overrides=tuple(overrides or ()))
+    held = hold(loaded, frozen=frozen)
+    plan, notes = apply(_resolve(loaded, store, offline, max_memory_mb, until, held.pin), held)
+    for text in notes:
+        note(text)
+    if frozen:
+        states = preview(plan, store, until)
+        reused = {s.stage.name: s.artifact for s in states if s.artifact is not None}
+        check_reused(plan, held, reused)
+    return plan
+
+
+def _resolve(
+    loaded: LoadedRecipe,
+    store: Store,
+    offline: bool,
+    max_memory_mb: int | None,
+    until: str,
+    pin: Pin | None,
+) -> Plan | PytorchPlan:
+    """The plan of a recipe that was read, on this machine."""
     from pipeline.hardware import detect
     from pipeline.plan import resolve
     from pipeline.pytorch_plan import resolve_pytorch
-    from pipeline.recipe.load import load_recipe
     from pipeline.sources.digest_memory import DigestMemory
 
-    loaded = load_recipe(recipe, variant=variant, overrides=tuple(overrides or ()))
     memory = DigestMemory(store.root)
     if loaded.recipe.package.kind == "pytorch":
-        return resolve_pytorch(loaded, memory=memory, hardware=detect(), offline=offline)
+        return resolve_pytorch(loaded, memory=memory, hardware=detect(), offline=offline, pin=pin)
     limit = {} if max_memory_mb is None else {"max_memory_bytes": max_memory_mb * 1_000_000}
     try:
         return resolve(
@@ -81,6 +116,7 @@ def resolve_recipe(
             hardware=detect(),
             cache_dir=store.build_caches,
             offline=offline,
+            pin=pin,
             **limit,
         )
     except PlanRefused as refused:
@@ -97,8 +133,11 @@ def _stage_command(name: str, until: str, help_text: str) -> Callable[..., None]
         overrides: SetOpt = None,
         variant: VariantOpt = None,
         store: StoreOpt = None,
+        shared: SharedOpt = None,
+        store_limit: StoreLimitOpt = None,
         out: OutOpt = None,
         offline: OfflineOpt = False,
+        frozen: FrozenOpt = False,
         lock_timeout: LockTimeoutOpt = 3600.0,
         max_memory: MaxMemoryOpt = None,
         as_json: JsonOpt = False,
@@ -106,38 +145,17 @@ def _stage_command(name: str, until: str, help_text: str) -> Callable[..., None]
         debug: DebugOpt = False,
     ) -> None:
         with answering(Mode(as_json, quiet, debug)) as console:
-            opened = open_store(store)
-            plan = resolve_recipe(recipe, variant, overrides, opened, offline, max_memory, until)
-            _carry_out(name, until, plan, opened, console, out, lock_timeout)
+            opened = open_store(store, shared)
+            plan = resolve_recipe(
+                *(recipe, variant, overrides, opened, offline, max_memory, until),
+                frozen=frozen,
+                note=console.note,
+            )
+            wishes = Wishes(out, lock_timeout, limit_bytes(store_limit))
+            carry_out(name, until, plan, opened, console, wishes)
 
     command.__doc__ = help_text
     return command
-
-
-def _carry_out(
-    name: str,
-    until: str,
-    plan: Plan | PytorchPlan,
-    store: Store,
-    console: Console,
-    out: Path | None,
-    lock_timeout_s: float,
-) -> None:
-    """Run the stages up to `until`, place and show the artifact of the command's own."""
-    from pipeline.artifact import export
-    from pipeline.report import run_document, run_text
-    from pipeline.run import run
-    from pipeline.run_record import write_run_record
-
-    with console.watching() as observer:
-        results = run(plan, store, until, observer, lock_timeout_s=lock_timeout_s)
-    write_run_record(plan, store, results)
-    wanted = "package" if name == "run" else name
-    artifact = next(r.artifact for r in results if r.stage.name == wanted)
-    if out is not None:
-        export(artifact, out)
-    document = run_document(results, artifact, out)
-    console.result(document, run_text(results, artifact, out))
 
 
 def convert(
@@ -145,9 +163,12 @@ def convert(
     overrides: SetOpt = None,
     variant: VariantOpt = None,
     store: StoreOpt = None,
+    shared: SharedOpt = None,
+    store_limit: StoreLimitOpt = None,
     out: OutOpt = None,
     explain: ExplainOpt = None,
     offline: OfflineOpt = False,
+    frozen: FrozenOpt = False,
     lock_timeout: LockTimeoutOpt = 3600.0,
     max_memory: MaxMemoryOpt = None,
     as_json: JsonOpt = False,
@@ -156,10 +177,15 @@ def convert(
 ) -> None:
     """Convert to a TensorRT-LLM checkpoint, and verify the round trip."""
     with answering(Mode(as_json, quiet, debug)) as console:
-        opened = open_store(store)
-        plan = resolve_recipe(recipe, variant, overrides, opened, offline, max_memory, "verify")
+        opened = open_store(store, shared)
+        plan = resolve_recipe(
+            *(recipe, variant, overrides, opened, offline, max_memory, "verify"),
+            frozen=frozen,
+            note=console.note,
+        )
         if explain is None:
-            _carry_out("convert", "verify", plan, opened, console, out, lock_timeout)
+            wishes = Wishes(out, lock_timeout, limit_bytes(store_limit))
+            carry_out("convert", "verify", plan, opened, console, wishes)
             return
         from pipeline.pytorch_plan import PytorchPlan
         from pipeline.report import explanation_text
@@ -185,7 +211,9 @@ def plan(
     overrides: SetOpt = None,
     variant: VariantOpt = None,
     store: StoreOpt = None,
+    shared: SharedOpt = None,
     offline: OfflineOpt = False,
+    frozen: FrozenOpt = False,
     as_json: JsonOpt = False,
     debug: DebugOpt = False,
 ) -> None:
@@ -197,8 +225,10 @@ def plan(
         from pipeline.pytorch_report import pytorch_plan_document, pytorch_plan_text
         from pipeline.run import find_problems, preview
 
-        opened = open_store(store)
-        resolved = resolve_recipe(recipe, variant, overrides, opened, offline)
+        opened = open_store(store, shared)
+        resolved = resolve_recipe(
+            *(recipe, variant, overrides, opened, offline), frozen=frozen, note=console.note
+        )
         states = preview(resolved, opened, "package")
         problems = find_problems(resolved, states, opened)
         if not problems and resolved.source.listing.total_bytes <= HASHED_BY_PLAN_BYTES:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.artifact import Json
 from pipeline.errors import RecipeError, UsageError
@@ -24,6 +22,7 @@ from pipeline.migration.variants import Named, changes, distinct_names
 from pipeline.migration.workflow import Engine, Workflow, read_workflow
 from pipeline.recipe.load import load_recipe
 from pipeline.recipe.schema import EngineSettings
+from pipeline.scratch import scratch_folder
 
 _LATER = {"trtllm-build": 1, "trtllm_build": 1, "build.py": 1, "run.py": 2}
 """Programs that read what another one wrote."""
@@ -216,8 +215,8 @@ def why_refused(text: str) -> list[str]:
 
     Rules of TensorRT-LLM between options are among the reasons.
     """
-    with tempfile.TemporaryDirectory(prefix="trtllm-pack-") as folder:
-        path = Path(folder) / "recipe.yaml"
+    with scratch_folder() as folder:
+        path = folder / "recipe.yaml"
         path.write_text(text, encoding="utf-8")
         try:
             load_recipe(path)

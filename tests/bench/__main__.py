@@ -1,7 +1,7 @@
 """`make bench`: print every ratio; `python -m tests.bench decoding building`: only these.
 
-Sizes by environment: `BENCH_GB` (conversion, default 2), `BENCH_LAYERS` (layers of the decoders),
-`BENCH_ROUNDS` (of `making`, `decoding` and `building`).
+Sizes by environment: `BENCH_GB` (conversion, resuming, downloading, default 2), `BENCH_LAYERS`
+(layers of the decoders), `BENCH_ROUNDS` (of `making`, `decoding`, `building` and `downloading`).
 """
 
 from __future__ import annotations
@@ -12,17 +12,45 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tests.bench import building, conversion, decoding, gpu, judging, making, planning
+from tests.bench import (
+    building,
+    cached,
+    conversion,
+    decoding,
+    downloading,
+    gpu,
+    judging,
+    making,
+    planning,
+    remote_planning,
+    resuming,
+)
+
+
+def _size_bytes() -> int:
+    return int(float(os.environ.get("BENCH_GB", "2")) * 1e9)
 
 
 def _conversion(folder: Path) -> Iterator[str]:
-    return conversion.measure(folder, int(float(os.environ.get("BENCH_GB", "2")) * 1e9))
+    return conversion.measure(folder, _size_bytes())
+
+
+def _downloading(folder: Path) -> Iterator[str]:
+    return downloading.measure(folder, _size_bytes())
+
+
+def _resuming(folder: Path) -> Iterator[str]:
+    return resuming.measure(folder, _size_bytes())
 
 
 BENCHES: dict[str, Callable[[Path], Iterator[str]]] = {
+    "cached": cached.measure,
     "planning": planning.measure,
+    "remote_planning": remote_planning.measure,
+    "downloading": _downloading,
     "judging": lambda _: judging.measure(),
     "conversion": _conversion,
+    "resuming": _resuming,
     "making": making.measure,
     "decoding": decoding.measure,
     "building": building.measure,

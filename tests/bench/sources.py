@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,32 @@ def write_source(folder: Path, config: Mapping[str, Any]) -> int:
             for start in range(0, count, len(block)):
                 stream.write(block[: min(len(block), count - start)])
     return path.stat().st_size
+
+
+def write_files(folder: Path, config: Mapping[str, Any], num_files: int) -> None:
+    """A source of random bytes in this many files of about equal size, with an index."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    weight_map: dict[str, str] = {}
+    for file, part in _shares(tensors(config), num_files):
+        with (folder / file).open("wb") as stream:
+            stream.write(encode_header([(n, "bfloat16", s) for n, s in part.items()], {}))
+            for count in (2 * math.prod(shape) for shape in part.values()):
+                for start in range(0, count, 16 << 20):
+                    stream.write(os.urandom(min(16 << 20, count - start)))
+        weight_map |= dict.fromkeys(part, file)
+    index = {"metadata": {}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def _shares(named: Shapes, num_files: int) -> Iterator[tuple[str, dict[str, tuple[int, ...]]]]:
+    """Weight files of about equal size, and the tensors of each."""
+    items, share = list(named.items()), _num_bytes(named) / num_files
+    for number in range(num_files):
+        part: dict[str, tuple[int, ...]] = {}
+        while items and (number == num_files - 1 or _num_bytes(part) < share):
+            part |= [items.pop(0)]
+        yield f"model-{number + 1:05}-of-{num_files:05}.safetensors", part
 
 
 def write_holes(folder: Path, config: Mapping[str, Any], num_files: int) -> int:
