@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,12 @@ PACKAGE = Path(__file__).parent.parent / "pipeline"
 
 # A module may import what stands left of it (in an earlier row), or its own row's same package.
 ROWS = [
-    {"errors", "progress"},
+    {"errors", "folders", "interrupts", "journal", "processes", "progress", "redaction"},
+    {"durable", "protected_streams", "regular_files", "scratch", "system_facts", "tied"},
+    {"system_meanings"},
+    {"system_errors"},
     {"artifact", "hardware"},
+    {"placing"},
     {"formulas", "store"},
     {"trtllm"},
     {"recipe"},
@@ -33,6 +38,7 @@ ROWS = [
     {"doctor"},
     {"tokenizer", "release"},
     {"pytorch_plan"},
+    {"lock"},
     {"smoke_test"},
     {"stages"},
     {"inspection"},
@@ -47,6 +53,16 @@ ROWS = [
     {"__main__"},
 ]
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
+
+# The same within `sources`: `__init__` opens what a recipe names.
+SOURCE_ROWS = [
+    {"copying", "crew", "listing", "names", "retry"},
+    {"copies", "digest_memory", "http", "pin", "remote_code", "selection"},
+    {"local", "remote"},
+    {"hub", "modelscope"},
+    {"__init__"},
+]
+SOURCE_RANK = {name: rank for rank, row in enumerate(SOURCE_ROWS) for name in row}
 
 HEAVY = {
     "cuda",
@@ -99,6 +115,18 @@ def test_imports_point_left(path: Path) -> None:
         return
     wrong = {other for other in imported_parts(path) if other != part and RANK[other] >= RANK[part]}
     assert not wrong, f"{path} imports {wrong}, which stand right of `{part}`"
+
+
+def test_imports_of_sources_point_left() -> None:
+    folder = PACKAGE / "sources"
+    found = set()
+    for path in folder.rglob("*.py"):
+        part = path.relative_to(folder).parts[0].removesuffix(".py")
+        found.add(part)
+        names = re.findall(r"from pipeline\.sources\.(\w+)", path.read_text(encoding="utf-8"))
+        wrong = {name for name in names if name != part and SOURCE_RANK[name] >= SOURCE_RANK[part]}
+        assert not wrong, f"{path} imports {wrong}, which stand right of `{part}`"
+    assert found == set(SOURCE_RANK)
 
 
 def test_stages_never_import_each_other() -> None:
