@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from pipeline.folders import entries_below
+
 HIDDEN = "[redacted]"
 
 MIN_CHARS = 8
@@ -177,7 +179,8 @@ def find_known_secrets(folder: Path) -> list[str]:
     if not shapes:
         return []
     found = []
-    for path in sorted(folder.rglob("*")):
+    for entry in entries_below(folder):
+        path = Path(entry.path)
         if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_SCANNED_BYTES:
             continue
         data = path.read_bytes()

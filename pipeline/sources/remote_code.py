@@ -18,6 +18,7 @@ from pipeline.artifact import Json
 from pipeline.checkpoint.huggingface import CONFIG_NAME
 from pipeline.checkpoint.strict_json import listed, printable
 from pipeline.errors import RecipeError, VerificationError
+from pipeline.folders import entries_below
 from pipeline.regular_files import read_small
 
 MAX_CODE_BYTES = 1 << 20
@@ -72,7 +73,8 @@ def check_code_folder(named: Mapping[str, str], folder: Path) -> None:
 
     Raises VerificationError, and OSError where one cannot be read.
     """
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
+    paths = [Path(entry.path) for entry in entries_below(folder)]
+    names = {path.relative_to(folder).as_posix() for path in paths if path.suffix == ".py"}
     if names != named.keys():
         odd = listed([f"`{printable(name)}`" for name in sorted(names ^ named.keys())])
         raise VerificationError(f"`{folder}` has other Python files than the recipe", facts=odd)

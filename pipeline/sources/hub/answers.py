@@ -76,6 +76,12 @@ def explain_refusal(response: Any, request: Request, *, may_pass: bool) -> Remot
             f"{request.what} is not on the hub (HTTP {status})",
             hint="check `source.repo` and `source.revision`; a commit can have been taken back",
         )
+    if is_storage(response):
+        return RemoteError(
+            f"the storage of `{request.host}` refuses {request.what} (HTTP {status})",
+            hint="it did not take an address that the hub had signed: check the clock of this "
+            "machine, and proxies in between",
+        )
     if status in {401, 403}:
         return RemoteError(
             f"`{request.host}` refuses access to {request.what} (HTTP {status})",
@@ -88,6 +94,16 @@ def explain_refusal(response: Any, request: Request, *, may_pass: bool) -> Remot
     if status == 429:
         hint = "wait some minutes; with a token in `HF_TOKEN` the limits are higher"
     return RemoteError(f"`{request.host}` answered {request.what} with HTTP {status}", hint=hint)
+
+
+def is_storage(response: Any) -> bool:
+    """Whether it was not the hub that refused, but the storage, asked by a signed address.
+
+    Such an address holds for a while only; asked again, the hub signs another one.
+    """
+    path = urlsplit(str(getattr(response, "url", ""))).path
+    is_hub = "/resolve/" in path or path.startswith("/api/") or not path
+    return response.status_code in {401, 403} and not is_hub
 
 
 def explain_move(asked: str, location: str, request: Request) -> RemoteError:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from pipeline.errors import MachineError, PipelineError, RecipeError, RemoteError
 from pipeline.sources.crew import CutOffError
 from pipeline.sources.http.retry_after import retry_after_s
-from pipeline.sources.hub.answers import Request, explain_move, explain_refusal
+from pipeline.sources.hub.answers import Request, explain_move, explain_refusal, is_storage
 from pipeline.sources.hub.line import WrongAnswerError
 from pipeline.sources.hub.requests import ENDPOINT_HINT, MovedError
 from pipeline.sources.remote.client import OFFLINE_HINT
@@ -60,6 +60,8 @@ def judge(error: Exception) -> Transient | None:
     response = _response(error)
     if response is not None:
         status = response.status_code
+        if is_storage(response):
+            return Transient("the storage did not take an address that the hub had signed")
         if status not in TRANSIENT_STATUSES and status < 500:
             return None
         return Transient(f"the hub answered with HTTP {status}", _wished_wait_s(response.headers))

@@ -35,6 +35,12 @@ def check_settings(environment: Mapping[str, str] = os.environ) -> None:
         )
     for name in PROXIES:
         proxy = environment.get(name) or environment.get(name.lower()) or ""
+        address = proxy if "://" in proxy else f"http://{proxy}"
+        if proxy and not _is_address(address, ("http", "https", "socks4", "socks5", "socks5h")):
+            raise MachineError(
+                f"`{name}` is not the address of a proxy",
+                hint="set it to one such as `http://proxy.example.org:3128`, or remove it",
+            )
         if proxy.lower().startswith("socks") and not any(map(find_spec, SOCKS_PACKAGES)):
             raise MachineError(
                 f"`{name}` names a SOCKS proxy, for which a package is missing",
@@ -43,11 +49,11 @@ def check_settings(environment: Mapping[str, str] = os.environ) -> None:
             )
 
 
-def _is_address(text: str) -> bool:
+def _is_address(text: str, schemes: tuple[str, ...] = ("http", "https")) -> bool:
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
         return False
     is_plain = text.isascii() and text.isprintable() and " " not in text
-    return is_plain and parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
+    return is_plain and parts.scheme in schemes and bool(parts.hostname) and port != 0

@@ -413,3 +413,16 @@ def test_a_listing_that_was_wrong_is_asked_for_again(
         open_repo(repo.commit)
     open_repo(repo.commit).fetch(out, Silent())
     assert (out / WEIGHTS).read_bytes() == files[WEIGHTS]
+
+
+def test_a_signed_address_that_has_expired_is_signed_again(
+    hub: HubEmulator, files: dict[str, bytes], open_repo: Opener, tmp_path: Path
+) -> None:
+    hub.add(REPO, files)
+    hub.fail("cdn", "", status=403, times=1)
+    assert open_repo().fetch(tmp_path / "out", Silent())
+    hub.fail("cdn", "", status=403, times=10**6)
+    with pytest.raises(RemoteError, match=r"the storage of `127\.0\.0\.1:") as caught:
+        open_repo(cache="other").fetch(tmp_path / "other-out", Silent())
+    assert "HF_TOKEN" not in str(caught.value.hint)
+    assert len(hub.paths("cdn")) < 60

@@ -18,6 +18,7 @@ from pipeline.sources.hub.settings import check_settings
         {"HF_ENDPOINT": "http://user:word@127.0.0.1:8080"},
         {"HF_ENDPOINT": "http://[::1]:80"},
         {"HTTPS_PROXY": "http://proxy:3128"},
+        {"https_proxy": "proxy:3128"},
     ],
 )
 def test_what_the_client_takes_is_well(environment: dict[str, str]) -> None:
@@ -29,6 +30,8 @@ def test_what_the_client_takes_is_well(environment: dict[str, str]) -> None:
     [
         *(("HF_HUB_DOWNLOAD_TIMEOUT", text) for text in ("abc", "1.5", "-1", "²", "9" * 20)),
         ("HF_HUB_ETAG_TIMEOUT", "soon"),
+        ("HTTP_PROXY", "not a proxy ::"),
+        ("ALL_PROXY", "ftp://proxy"),
         *(
             ("HF_ENDPOINT", text)
             for text in (
