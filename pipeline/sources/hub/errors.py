@@ -21,7 +21,7 @@ from pipeline.errors import MachineError, PipelineError, RecipeError, RemoteErro
 from pipeline.sources.crew import CutOffError
 from pipeline.sources.http.retry_after import retry_after_s
 from pipeline.sources.hub.answers import Request, explain_move, explain_refusal, is_storage
-from pipeline.sources.hub.line import WrongAnswerError
+from pipeline.sources.hub.line import NoAddressError, WrongAnswerError
 from pipeline.sources.hub.requests import ENDPOINT_HINT, MovedError
 from pipeline.sources.remote.client import OFFLINE_HINT
 from pipeline.sources.retry import Transient
@@ -244,7 +244,7 @@ def _not_a_hub(error: Exception) -> bool:
     """An answer came, but without what every hub sends, not as JSON, or leads to no address."""
     from huggingface_hub import errors
 
-    kinds = (errors.FileMetadataError, JSONDecodeError)
+    kinds = (errors.FileMetadataError, JSONDecodeError, NoAddressError)
     return any(
         isinstance(cause, kinds) or type(cause).__name__ in _NO_ADDRESS for cause in _chain(error)
     )

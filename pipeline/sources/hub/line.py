@@ -31,6 +31,7 @@ MAX_REDIRECTS = 10
 
 RANGE = re.compile(r"bytes=(\d{1,18})-")
 PARTIAL_CONTENT = 206
+SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):")
 
 _of_thread = threading.local()
 
@@ -49,6 +50,10 @@ class WrongAnswerError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class NoAddressError(Exception):
+    """A redirect leads to what is no address of the web."""
 
 
 class TooLongError(Exception):
@@ -144,6 +149,7 @@ class Line:
         if answer.request.method == "HEAD":
             _check_etags(answer.headers)
         elif answer.status_code >= 300:
+            _check_location(answer.headers)
             _bound(answer, SPARE_BYTES, WrongAnswerError("sends a redirect that does not end"))
         elif self.size_bytes is not None:
             left_bytes = self.size_bytes - _first_byte(answer) + SPARE_BYTES
@@ -156,6 +162,13 @@ def _check_etags(headers: Any) -> None:
     for name in ETAG_HEADERS:
         if not ETAG.fullmatch(headers.get(name) or "none"):
             raise WrongAnswerError(f"sends an `{name}` that is no name for a file")
+
+
+def _check_location(headers: Any) -> None:
+    """The HTTP libraries tell such addresses by errors that look like a connection's (httpx)."""
+    scheme = SCHEME.match(headers.get("Location") or "")
+    if scheme and scheme[1].lower() not in {"http", "https"}:
+        raise NoAddressError("redirects to no address of the web")
 
 
 def _first_byte(answer: Any) -> int:

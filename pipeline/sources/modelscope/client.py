@@ -163,6 +163,8 @@ class ModelScopeClient:
             if _is_published(path, file, digests):
                 progress.skip(file.size_bytes)
                 return verified
+            if digests.digest(path) == file.sha256:  # another file of the repo may be read from it
+                raise self._wrong(file, f"{path.stat().st_size} bytes with this SHA-256")
             digests.forget(path)
             path.unlink(missing_ok=True)
             progress.note(f"`{file.name}` in the store had wrong content, and was removed")
@@ -174,15 +176,20 @@ class ModelScopeClient:
             )
         came = self._download(commit, file, progress, job)
         if not came and not _is_published(path, file, digests):
-            raise VerificationError(
-                f"`{file.name}` of `{self.repo}` is not what ModelScope published",
-                facts=[
-                    f"published: {file.size_bytes} bytes, SHA-256 `{file.sha256}`",
-                    f"found: `{path}`, which came with another file or by another process",
-                ],
-                hint="remove it and run again",
-            )
+            raise self._wrong(file, f"`{path}`, which came with another file or by another process")
         return verified
+
+    def _wrong(self, file: SourceFile, found: str) -> VerificationError:
+        """What the store has by the SHA-256 of a file is not that file."""
+        return VerificationError(
+            f"`{file.name}` of `{self.repo}` is not what ModelScope published",
+            facts=[
+                f"published: {file.size_bytes} bytes, SHA-256 `{file.sha256}`",
+                f"found: {found}",
+            ],
+            hint="remove `downloads/modelscope` of the store and run again; where that does not "
+            "help, the site lists a size that is not the file's",
+        )
 
     def _download(
         self, commit: str, file: SourceFile, progress: Progress, job: Job[Verified]

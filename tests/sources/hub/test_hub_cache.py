@@ -235,12 +235,18 @@ def test_an_encoding_that_lies_may_pass(
     assert (out / WEIGHTS).read_bytes() == files[WEIGHTS]
 
 
+@pytest.mark.parametrize("location", ["javascript:alert(1)", "ftp://cdn.example/x", "file:///x"])
 def test_a_redirect_to_no_address(
-    hub: HubEmulator, open_repo: Opener, files: dict[str, bytes], out: Path, waits: list[float]
+    location: str,
+    hub: HubEmulator,
+    open_repo: Opener,
+    files: dict[str, bytes],
+    out: Path,
+    waits: list[float],
 ) -> None:
     hub.add(REPO, files)
     source = open_repo()
-    headers = {"Location": "javascript:alert(1)"}
+    headers: dict[str, str | None] = {"Location": location}
     hub.fail("cdn", WEIGHTS, status=302, headers=headers, times=99)
     with pytest.raises(RemoteError, match="does not answer like a Hugging Face Hub"):
         source.fetch(out, Silent())
