@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
 from tests.hub_answers import PAGE_ENTRIES, answer
@@ -66,8 +67,21 @@ class HubEmulator:
         self.closing.set()
         self._deaf.close()
         for server in self._servers.values():
-            server.shutdown()
-            server.server_close()
+            if server.socket.fileno() != -1:  # not hung up before
+                server.shutdown()
+                server.server_close()
+
+    @contextmanager
+    def hung_up(self) -> Iterator[None]:
+        """Nobody answers at its ports any more, nor anybody else: they stay taken meanwhile."""
+        places = [server.server_address for server in self._servers.values()]
+        self.__exit__()
+        with ExitStack() as stack:
+            for place in places:
+                taken = stack.enter_context(socket.socket())
+                taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                taken.bind(place)
+            yield
 
     def add(self, name: str, files: Mapping[str, bytes], **options: Any) -> Repo:
         """Serve a repo; weight files and `tokenizer.json` are LFS unless `lfs` says otherwise."""

@@ -287,8 +287,7 @@ def test_a_commit_that_becomes_another(
 
 
 def test_no_network(hub: HubEmulator, open_repo: Opener, waits: list[float]) -> None:
-    hub.__exit__()
-    with pytest.raises(RemoteError, match="cannot be reached") as caught:
+    with hub.hung_up(), pytest.raises(RemoteError, match="cannot be reached") as caught:
         open_repo()
     assert "--offline" in (caught.value.hint or "")
     assert len(waits) == 4
@@ -300,8 +299,7 @@ def test_no_network_while_fetching(
 ) -> None:
     hub.add(REPO, files)
     source = open_repo()
-    hub.__exit__()
-    with pytest.raises(RemoteError, match="cannot be reached"):
+    with hub.hung_up(), pytest.raises(RemoteError, match="cannot be reached"):
         source.fetch(out, Silent())
 
 
