@@ -175,7 +175,7 @@ def _copy(source: Path, target: Path) -> None:
     """A copy with the original's mode; half of one is removed."""
     try:
         with source.open("rb", buffering=0) as reader, target.open("xb", buffering=0) as writer:
-            while _copy_in_kernel(reader.fileno(), writer.fileno()):
+            while copy_in_kernel(reader.fileno(), writer.fileno(), COPY_BYTES):
                 pass
             # At the end this finds nothing; where the kernel cannot copy, it does all the work.
             shutil.copyfileobj(reader, writer, COPY_BYTES)
@@ -188,10 +188,10 @@ def _copy(source: Path, target: Path) -> None:
         raise
 
 
-def _copy_in_kernel(reader: int, writer: int) -> int:
+def copy_in_kernel(reader: int, writer: int, most_bytes: int) -> int:
     """Bytes copied by the kernel: 0 at the end, and where it refuses (other file systems)."""
     try:
-        return os.copy_file_range(reader, writer, COPY_BYTES)
+        return os.copy_file_range(reader, writer, most_bytes)
     except (OSError, AttributeError):
         # A real fault (a full disk, say) shows again in the plain copy, with the same message.
         return 0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.placing import copy_in_kernel
 from pipeline.regular_files import open_regular
 
 COPY_BYTES = 32 << 20
@@ -67,7 +68,7 @@ def copy_hashed(source: Path, target: Path, advance: Callable[[int], None]) -> F
 
 def _copy_blocks(reader: int, writer: int) -> Iterator[int]:
     """Copy from one descriptor to another until the end; yields the sizes of the blocks."""
-    while copied := _copy_in_kernel(reader, writer):
+    while copied := copy_in_kernel(reader, writer, COPY_BYTES):
         yield copied
     # At the end of the file this finds nothing; where the kernel cannot copy, it does all the work.
     while block := os.read(reader, READ_BYTES):
@@ -75,12 +76,3 @@ def _copy_blocks(reader: int, writer: int) -> Iterator[int]:
         while view:
             view = view[os.write(writer, view) :]
         yield len(block)
-
-
-def _copy_in_kernel(reader: int, writer: int) -> int:
-    """Bytes copied by the kernel: 0 at the end, and where it refuses (other file systems)."""
-    try:
-        return os.copy_file_range(reader, writer, COPY_BYTES)
-    except (OSError, AttributeError):
-        # A real fault (a full disk, say) shows again in the plain copy, with the same message.
-        return 0
