@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import NoReturn
 
 from pipeline import interrupts
 
@@ -25,11 +26,15 @@ def main() -> None:
     except MemoryError:
         os.write(2, _NO_MEMORY)  # nothing that could need more
         sys.exit(_NO_MEMORY_CODE)
-    except (ImportError, OSError) as error:
-        _refuse(error)
+    except Exception as error:  # noqa: BLE001 - what is not known is raised again
+        number = interrupts.signal_of(error)
+        if number is None:
+            _refuse(error)
+        interrupts.tell_stopped(number, as_json="--json" in sys.argv)
+        sys.exit(128 + number)
 
 
-def _refuse(error: Exception) -> None:
+def _refuse(error: Exception) -> NoReturn:
     """The interpreter cannot load the command line: too few files may be open, or one is broken."""
     from pipeline.system_errors import explain
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pipeline import interrupts
 from pipeline.artifact import Artifact, check_digests, describe
 from pipeline.errors import (
     PlanRefused,
@@ -159,14 +160,18 @@ def run(
 
     `use` is what is done with the artifacts while no other process deletes them.
     """
-    problems = find_problems(plan, preview(plan, store, until), store)
-    if problems:
-        raise PlanRefused(problems)
+    _refuse_problems(plan, store, until)
     plan = with_digests(plan)
     with store.session(plan.recipe.name) as session:
         results = _Run(plan, session, observer, lock_timeout_s).stages(until)
         use(results)
     return results
+
+
+def _refuse_problems(plan: SourcePlan, store: Store, until: str) -> None:
+    problems = find_problems(plan, preview(plan, store, until), store)
+    if problems:
+        raise PlanRefused(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +192,12 @@ class _Run:
             assert key is not None, f"stage {stage.name} has no key although all its inputs have"
             keys[stage.name] = key
         self.session.hold([f"{name}/{key}" for name, key in keys.items()])
+        # Once more: until now another process was free to delete what a stage was to reuse.
+        _refuse_problems(self.plan, self.session.store, until)
         artifacts: dict[str, Artifact] = {}
         results = []
         for stage in stages:
+            interrupts.check()
             inputs = {name: artifacts[name] for name in stage.inputs}
             with _in_words(stage.name, self.session.store.root):
                 result = self._stage(stage, keys[stage.name], inputs)
@@ -229,6 +237,7 @@ class _Run:
         working = session.working_folder(stage.name, key, resumable=stage.resumable)
         with session.scratch_folder(), working as folder:
             facts = stage.run(self.plan, inputs, folder, progress)
+            interrupts.check()
             _refuse_secrets(stage.name, folder)
             input_keys = {name: artifact.key for name, artifact in inputs.items()}
             return session.publish(folder, describe(folder, stage.name, key, input_keys, facts))

@@ -86,6 +86,7 @@ def test_no_traceback_at_any_time_of_starting(delay_s: float) -> None:
     with start(command_line("migrate", "-", "--json")) as child:
         time.sleep(delay_s)
         child.terminate()
+        child.wait(60)  # with its stdin open: at the end of that it has nothing more to do
         out, err = child.communicate(timeout=60)
     if child.returncode == -signal.SIGTERM:  # before the first line of ours
         assert (out, err) == ("", "")
@@ -133,6 +134,80 @@ def test_a_signal_that_python_would_drop_is_not_lost() -> None:
         out, err = child.communicate(timeout=30)
     assert (child.returncode, out) == (143, "")
     assert "Exception ignored" not in err
+
+
+SWALLOWED_OR_TURNED = {
+    "turned into a RuntimeError (CPython 3.11)": (
+        "class Field:\n"
+        "    def __set_name__(self, owner, name):\n"
+        "        time.sleep(60)\n"
+        "def work():\n"
+        "    class Owner:\n"
+        "        field = Field()\n"
+    ),
+    "turned into an error from None": (
+        "def work():\n"
+        "    try:\n"
+        "        time.sleep(60)\n"
+        "    except BaseException:\n"
+        "        raise ValueError('broken') from None\n"
+    ),
+    "swallowed before the next stage": (
+        "def work():\n"
+        "    try:\n"
+        "        time.sleep(60)\n"
+        "    except BaseException:\n"
+        "        pass\n"
+        "    interrupts.check()\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", SWALLOWED_OR_TURNED.values(), ids=SWALLOWED_OR_TURNED)
+def test_what_other_code_makes_of_a_signal_is_still_the_signal(code: str) -> None:
+    call = (
+        "from pipeline.cli.answering import Mode, answering, ending_in_words\n"
+        "with ending_in_words([]), answering(Mode(json=True)):\n"
+        "    print('ready', file=sys.stderr, flush=True)\n"
+        "    work()\n"
+    )
+    with python(code + call) as child:
+        assert child.stderr is not None
+        assert child.stderr.readline() == "ready\n"
+        time.sleep(0.05)
+        child.terminate()
+        out, err = child.communicate(timeout=30)
+    assert json.loads(out)["error"]["exit_code"] == 143
+    assert err == "terminated\n"
+
+
+def test_a_signal_within_an_import_waits_for_its_end(tmp_path: Path) -> None:
+    module = tmp_path / "slow.py"
+    module.write_text(
+        "import os, signal, time\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(0.5)\n"
+        "except BaseException:\n"
+        "    print('cut off', flush=True)\n"
+        "    raise\n"
+        "print('whole', flush=True)\n"
+    )
+    code = f"sys.path.insert(0, {str(tmp_path)!r})\nimport slow\ntime.sleep(60)\n"
+    with python(code) as child:
+        out, _ = child.communicate(timeout=30)
+    assert (child.returncode, out) == (143, "whole\n")
+
+
+def test_an_import_that_does_not_end_is_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text("import time\ntime.sleep(60)\n")
+    code = (
+        f"sys.path.insert(0, {str(tmp_path)!r})\ninterrupts.LONGEST_IMPORT_S = 0.2\nimport endless"
+    )
+    with python(code) as child:
+        child.terminate()
+        child.communicate(timeout=30)
+    assert child.returncode == 143
 
 
 def test_what_the_starter_ignores_stays_ignored(tmp_path: Path) -> None:

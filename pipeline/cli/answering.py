@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.interrupts import Stopped, signal_of, tell_stopped
+from pipeline.interrupts import Stopped, check, signal_of, tell_stopped
 from pipeline.protected_streams import lead_nowhere
 from pipeline.redaction import redact
 from pipeline.system_errors import explain
@@ -38,6 +38,7 @@ def answering(mode: Mode) -> Iterator[Console]:
 
     console = Console("json" if mode.json else "quiet" if mode.quiet else "human")
     try:
+        check()
         yield console
     except (typer.Exit, typer.Abort):
         raise
@@ -51,6 +52,10 @@ def answering(mode: Mode) -> Iterator[Console]:
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback unasked
         if mode.debug:
             _say(traceback.format_exc())
+        stopped_by = signal_of(error)
+        if stopped_by is not None:
+            tell_stopped(stopped_by, as_json=mode.json)
+            raise typer.Exit(128 + stopped_by) from None
         known = as_pipeline_error(error, "this command")
         console.error(known)
         raise typer.Exit(known.exit_code) from None
@@ -81,7 +86,11 @@ def ending_in_words(arguments: list[str]) -> Iterator[None]:
         lead_nowhere(1)
         raise SystemExit(128 + signal.SIGPIPE) from None
     except Exception as error:  # noqa: BLE001 - as above
-        raise SystemExit(_tell_outside(error)) from None
+        number = signal_of(error)
+        if number is None:
+            raise SystemExit(_tell_outside(error)) from None
+        tell_stopped(number, as_json="--json" in arguments)
+        raise SystemExit(128 + number) from None
 
 
 def as_pipeline_error(error: Exception, doing: str) -> PipelineError:
