@@ -1,5 +1,11 @@
 """Entry point of the command `trtllm-pack`."""
 
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # Until it is taken over below: Python's own handler shows a traceback of half an import.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import os
 import sys
 from typing import NoReturn

@@ -24,8 +24,9 @@ class RedactedStream:
 
     def write(self, text: str) -> int:
         """Write the redacted text; the length of what was given, as that is what callers count."""
+        shown = redact(text)  # takes its time, in which a signal may come: nothing is written yet
         self.is_used = self.is_used or bool(text)
-        self._inner.write(redact(text))
+        self._inner.write(shown)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:

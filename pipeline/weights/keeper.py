@@ -40,7 +40,10 @@ class Keeper:
         self._failure: PipelineError | None = None
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._sync_now_and_then, name="convert-journal")
+        # A daemon: a signal that comes while it starts has nobody call `__exit__`, and must end us.
+        self._thread = threading.Thread(
+            target=self._sync_now_and_then, name="convert-journal", daemon=True
+        )
 
     def finished(self, reached: Reached) -> None:
         """The step that ends here is done. Steps may come in any order."""
