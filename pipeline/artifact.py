@@ -10,12 +10,12 @@ import json
 import os
 import re
 import stat
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pipeline.digests import digest_once, no_advance
 from pipeline.errors import VerificationError
 from pipeline.folders import entries_below
 from pipeline.journal import JOURNAL_NAME
@@ -33,15 +33,7 @@ MAX_SHOWN = 100
 
 _BLAKE3 = re.compile("[0-9a-f]{64}")
 
-READ_BYTES = 1 << 20
-
 DAMAGED_HINT = "delete this folder and run again"
-
-SETTLED_NS = 2_000_000_000
-"""A file changed less than this ago may change again within one tick of its modification time."""
-
-_DIGESTS: dict[tuple[int, ...], str] = {}
-"""What this process has hashed, by device, inode, size and modification time."""
 
 Json = Any
 """What `json` reads and writes; values are checked where they are used."""
@@ -58,13 +50,18 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is in an artifact, and from what it was made. Holds nothing that differs by run."""
+    """What is in an artifact, and from what it was made. Holds nothing that differs by run.
+
+    `made_by` is each stage whose work is in it, its own and those of its inputs, with the versions
+    of that stage's tools. It is no part of the key, and empty in artifacts of older versions.
+    """
 
     stage: str
     key: str
     inputs: Mapping[str, str]
     facts: Mapping[str, Json]
     files: tuple[FileEntry, ...]
+    made_by: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,41 +109,6 @@ def digest_json(value: Json) -> str:
     from blake3 import blake3
 
     return blake3(canonical_json(value)).hexdigest()
-
-
-def digest_file(path: Path, advance: Callable[[int], None] = lambda _: None) -> str:
-    """BLAKE3 of a file's bytes, in hex; `advance` is told of bytes read. Raises OSError.
-
-    The file is read, not mapped: a disk that fails, or a file that gets shorter meanwhile, would
-    end a process that has it mapped by a signal.
-    """
-    from blake3 import blake3
-
-    digest, block = blake3(), memoryview(bytearray(READ_BYTES))
-    with path.open("rb", buffering=0) as stream:
-        while size := stream.readinto(block):
-            digest.update(block[:size])
-            advance(size)
-    return digest.hexdigest()
-
-
-def digest_once(path: Path) -> str:
-    """BLAKE3 of a file's bytes, in hex; a file that did not change is read once by a process."""
-    state = _state(path)
-    if state not in _DIGESTS:
-        digest = digest_file(path)
-        if _state(path) != state:
-            raise VerificationError(f"`{path}` changes while it is read")
-        if time.time_ns() - state[-1] < SETTLED_NS:
-            return digest
-        _DIGESTS[state] = digest
-    return _DIGESTS[state]
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    """What would differ if a file had changed."""
-    found = path.stat()
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def list_files(folder: Path) -> list[str]:
@@ -207,7 +169,9 @@ def _decode(data: bytes) -> Manifest:
         raise ValueError("a file has no path, size or digest")
     files = tuple(FileEntry(**entry) for entry in entries)
     manifest = Manifest(**document, files=files)
-    texts = (manifest.stage, manifest.key, *manifest.inputs.keys(), *manifest.inputs.values())
+    groups = (manifest.inputs, *manifest.made_by.values())
+    texts = [text for group in groups for pair in group.items() for text in pair]
+    texts += [manifest.stage, manifest.key]
     if not all(isinstance(text, str) for text in texts) or not isinstance(manifest.facts, dict):
         raise ValueError("a value is of a wrong type")
     if len({file.path for file in files}) != len(files):
@@ -245,33 +209,39 @@ def _check_sizes(folder: Path, manifest: Manifest) -> None:
             amiss.append(f"`{entry.path}` is not a regular file")
         elif size_bytes != entry.size_bytes:
             amiss.append(f"`{entry.path}` has {size_bytes} bytes, expected {entry.size_bytes}")
-    more = len(amiss) - MAX_SHOWN
     if amiss:
-        raise VerificationError(
-            f"the artifact `{folder}` is damaged",
-            facts=[*amiss[:MAX_SHOWN], *([f"and {more} more"] if more > 0 else [])],
-            hint=DAMAGED_HINT,
-        )
+        raise damaged(folder, amiss)
 
 
-def check_digests(artifact: Artifact) -> None:
+def changes(entry: FileEntry, digest: str) -> list[str]:
+    """For people, that a file with this digest is not the one that was published; else nothing."""
+    if digest == entry.blake3:
+        return []
+    return [f"`{entry.path}` is changed: BLAKE3 {digest}, expected {entry.blake3}"]
+
+
+def check_digests(artifact: Artifact, advance: Callable[[int], None] = no_advance) -> None:
     """Raise VerificationError with every file whose bytes are not those that were published.
 
-    Every reuse compares sizes alone; this reads all bytes, once by a process, for files that are
-    about to be worked on, executed or handed out.
+    All bytes are read, once by a process, of files that are about to be worked on, executed or
+    handed out; `advance` is told of them. Raises MachineError where that fails.
     """
     changed = []
     for entry in artifact.manifest.files:
         path = artifact.path / entry.path
         try:
-            found = digest_once(path)
+            changed += changes(entry, digest_once(path, advance))
         except OSError as error:
             raise file_error(error, path, "cannot be read") from None
-        if found != entry.blake3:
-            changed.append(f"`{entry.path}` is changed: BLAKE3 {found}, expected {entry.blake3}")
     if changed:
-        raise VerificationError(
-            f"the artifact `{artifact.path}` is damaged",
-            facts=changed,
-            hint=DAMAGED_HINT,
-        )
+        raise damaged(artifact.path, changed)
+
+
+def damaged(folder: Path, facts: Sequence[str]) -> VerificationError:
+    """The error of an artifact that is not as it was published."""
+    more = len(facts) - MAX_SHOWN
+    return VerificationError(
+        f"the artifact `{folder}` is damaged",
+        facts=[*facts[:MAX_SHOWN], *([f"and {more} more"] if more > 0 else [])],
+        hint=DAMAGED_HINT,
+    )

@@ -18,10 +18,15 @@ from pipeline.processes import Process, parse_process, this_process
 
 _PARTIAL = ".partial"
 """How the names of unfinished files end; they begin with the process that writes."""
+
 FOREIGN_S = 86_400.0
+"""What a process that cannot be seen from here has left goes after a day."""
 
 _NO_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS, errno.EACCES})
 """What file systems answer that have no sync for this kind of file; EACCES: not ours to open."""
+
+_NO_MODES = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
+"""What chmod(2) answers for files of others, and on file systems without modes."""
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -38,7 +43,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
             view = memoryview(data)
             while view:
                 view = view[os.write(descriptor, view) :]
-            os.fchmod(descriptor, mode)
+            set_mode(descriptor, mode)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -47,6 +52,18 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
         partial.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def set_mode(file: Path | int, mode: int) -> None:
+    """Set the mode bits of a path or descriptor, where there are modes and it is ours to do.
+
+    A mode guards against mistakes, no more. Raises OSError where the disk fails.
+    """
+    try:
+        os.chmod(file, mode)  # noqa: PTH101 - descriptors too
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
 
 
 def partial_path(folder: Path) -> Path:
@@ -63,12 +80,15 @@ def remove_dead_partials(folder: Path) -> None:
         for path in folder.glob(f".*{_PARTIAL}"):
             process = parse_process(path.name[1:].partition(".")[0])
             with suppress(OSError):  # another process does the same
-                if process is not None and _is_over(process, path):
+                if process is not None and is_over(process, path):
                     path.unlink()
 
 
-def _is_over(process: Process, path: Path) -> bool:
-    """Whether a process will write on no more; one that cannot be seen from here has a day."""
+def is_over(process: Process, path: Path) -> bool:
+    """Whether a process will write no more to what bears its name.
+
+    One that cannot be seen from here has a day from the last change on. Raises OSError.
+    """
     dead = process.is_dead()
     return time.time() - path.lstat().st_mtime > FOREIGN_S if dead is None else dead
 

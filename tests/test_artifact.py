@@ -14,14 +14,13 @@ from published import KEY, publish
 
 from pipeline.artifact import (
     MANIFEST_NAME,
-    READ_BYTES,
     canonical_json,
     check_digests,
-    digest_file,
     digest_json,
     list_files,
     read_artifact,
 )
+from pipeline.digests import READ_BYTES, digest_file
 from pipeline.errors import MachineError, VerificationError
 from pipeline.store import Store
 
@@ -89,6 +88,21 @@ def test_a_manifest_may_not_name_files_outside(tmp_path: Path, name: str) -> Non
         read_artifact(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "made_by", [None, [], "numpy", {"convert": None}, {"convert": ["numpy"]}, {"convert": {"a": 1}}]
+)
+def test_a_manifest_says_by_what_it_was_made_or_nothing(tmp_path: Path, made_by: object) -> None:
+    document = {"stage": "convert", "key": KEY, "inputs": {}, "facts": {}, "files": [], "format": 1}
+    path = tmp_path / MANIFEST_NAME
+    path.write_bytes(canonical_json(document))
+    assert read_artifact(tmp_path).manifest.made_by == {}
+    path.write_bytes(canonical_json({**document, "made_by": {"convert": {"numpy": "2.4.6"}}}))
+    assert read_artifact(tmp_path).manifest.made_by == {"convert": {"numpy": "2.4.6"}}
+    path.write_bytes(canonical_json({**document, "made_by": made_by}))
+    with pytest.raises(VerificationError, match="not a valid manifest"):
+        read_artifact(tmp_path)
+
+
 def test_links_are_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/hostname")
     with pytest.raises(VerificationError, match="symbolic link"):
@@ -120,7 +134,7 @@ def test_bytes_are_read_once_by_a_process(store: Store, monkeypatch: pytest.Monk
     settled = time.time_ns() - 3_000_000_000
     os.utime(path, ns=(settled, settled))
     check_digests(made)
-    monkeypatch.setattr("pipeline.artifact.digest_file", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr("pipeline.digests.digest_file", lambda *_: pytest.fail("read again"))
     check_digests(made)
     path.chmod(0o644)
     path.write_bytes(b"abd")
@@ -129,7 +143,10 @@ def test_bytes_are_read_once_by_a_process(store: Store, monkeypatch: pytest.Monk
         check_digests(made)
 
 
-def test_a_file_that_has_just_been_written_is_read_again(store: Store) -> None:
+def test_a_file_that_has_just_been_written_is_read_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.digests.SETTLED_NS", 10**15)  # also on a machine that is busy
     made = publish(store, {"a.bin": b"abc"})
     path = made.path / "a.bin"
     check_digests(made)
@@ -154,7 +171,7 @@ def test_a_file_that_gets_shorter_while_it_is_read_does_not_end_the_process(tmp_
     path.touch()
     os.truncate(path, 1 << 29)
     code = (
-        "import sys; from pathlib import Path; from pipeline.artifact import digest_file\n"
+        "import sys; from pathlib import Path; from pipeline.digests import digest_file\n"
         "print('reading', flush=True); digest_file(Path(sys.argv[1]))"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as child:

@@ -29,7 +29,7 @@ def test_a_file_is_written_with_its_mode(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a"]
 
 
-@pytest.mark.parametrize("call", ["write", "fsync", "fchmod"])
+@pytest.mark.parametrize("call", ["write", "fsync", "chmod"])
 def test_a_failed_write_leaves_the_old_file_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
@@ -42,6 +42,18 @@ def test_a_failed_write_leaves_the_old_file_alone(
         write_atomic(tmp_path / "a", b"two")
     assert (tmp_path / "a").read_bytes() == b"one"
     assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_modes_is_no_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    write_atomic(tmp_path / "a", b"one")
+    assert (tmp_path / "a").read_bytes() == b"one"
 
 
 @pytest.mark.parametrize("name", ["n" * 255, "\N{SNOWMAN}" * 85], ids=["ascii", "unicode"])

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from published import KEY, publish
 
-from pipeline import placing
+from pipeline import replacing
 from pipeline.artifact import MANIFEST_NAME, check_digests, list_files, read_artifact
 from pipeline.errors import MachineError, ResourceError, UsageError
-from pipeline.placing import check_out_dir, export, place
+from pipeline.exports import check_out_dir, export
+from pipeline.placing import place
 from pipeline.processes import this_process
 from pipeline.store import Store
 
@@ -72,7 +73,7 @@ def test_export_is_whole_and_replaces_only_its_own(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: bool
 ) -> None:
     if not exchanges:
-        monkeypatch.setattr(placing, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(replacing, "_exchange", lambda one, other: False)
     artifact = publish(store, {"a.bin": b"abc", "sub/b.bin": b"d"})
     out = tmp_path / "out" / "deep"
     export(artifact, out)
@@ -93,9 +94,9 @@ def test_two_folders_are_exchanged_in_one_step(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
-    assert placing._exchange(tmp_path / "one", tmp_path / "two")
+    assert replacing._exchange(tmp_path / "one", tmp_path / "two")
     assert names(tmp_path / "one") == ["two"]
-    assert not placing._exchange(tmp_path / "one", tmp_path / "none")
+    assert not replacing._exchange(tmp_path / "one", tmp_path / "none")
 
 
 def test_a_release_is_not_replaced_by_that_of_another_recipe(store: Store, tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_what_a_killed_process_moved_aside_comes_back(store: Store, tmp_path: Pa
     (tmp_path / f".out.{DEAD}").mkdir()
     mine = tmp_path / f".out.{this_process()}x"
     mine.mkdir()
-    placing._restore(out)
+    replacing.restore(out)
     assert names(tmp_path) == [mine.name, "out", "store"]
     assert (out / "a.bin").read_bytes() == b"abc"
 
@@ -177,7 +178,7 @@ def test_an_export_that_finds_no_room_leaves_nothing(
         target.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device", str(source))
 
-    monkeypatch.setattr(placing, "place", full)
+    monkeypatch.setattr(replacing, "place", full)
     with pytest.raises(ResourceError, match="No space left on device"):
         export(artifact, out)
     assert names(tmp_path / "out") == ["here"]
@@ -192,7 +193,7 @@ def test_a_long_name_leaves_room_for_what_is_beside_it(
     artifact = publish(store, {"a.bin": b"abc"})
     out = tmp_path / "out" / name
     export(artifact, out)
-    out.rename(out.with_name(f".{placing._stem(out)}.{DEAD}-old"))
+    out.rename(out.with_name(f".{replacing._stem(out)}.{DEAD}-old"))
     export(artifact, out)
     assert names(out.parent) == [name]
 
@@ -231,8 +232,8 @@ def test_the_new_folder_is_synced_before_it_is_renamed(
     done: list[str] = []
     artifact = publish(store, {"a.bin": b"abc"})
     out = tmp_path / "out"
-    monkeypatch.setattr(placing, "sync_tree", lambda folder: done.append(f"tree {out.exists()}"))
-    monkeypatch.setattr(placing, "sync", lambda folder: done.append(f"{folder} {out.exists()}"))
+    monkeypatch.setattr(replacing, "sync_tree", lambda folder: done.append(f"tree {out.exists()}"))
+    monkeypatch.setattr(replacing, "sync", lambda folder: done.append(f"{folder} {out.exists()}"))
     export(artifact, out)
     assert done == ["tree False", f"{tmp_path} True"]
 
@@ -267,7 +268,7 @@ def test_without_an_exchange_the_old_folder_comes_back_where_the_new_one_cannot_
             raise OSError(errno.EIO, "Input/output error")
         return rename(self, target)
 
-    monkeypatch.setattr(placing, "_exchange", lambda one, other: False)
+    monkeypatch.setattr(replacing, "_exchange", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(MachineError, match="Input/output"):
         export(later, tmp_path / "out")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME, Artifact, read_artifact
 from pipeline.errors import LockedError, PipelineError, UsageError
+from pipeline.folders import entries_below
 from pipeline.store.owners import file_time, is_dead, read_owner, session_files
 
 READS, READ_AGAIN_S = 5, 0.02
@@ -51,11 +52,17 @@ class Entry:
         """`stage/key`, unique in a store."""
         return f"{self.stage}/{self.key}"
 
+    @property
+    def root(self) -> Path:
+        """The store that it is in."""
+        return self.path.parents[2]
+
 
 def list_artifacts(root: Path) -> list[Entry]:
     """All artifacts of a store, those that were not used for longest first.
 
-    One that is deleted meanwhile is left out.
+    One that is deleted meanwhile is left out. Raises OSError where a folder cannot be listed: what
+    is in it would count as nothing.
     """
     found = dict(_opened(root))
     users: defaultdict[str, list[str]] = defaultdict(list)
@@ -189,7 +196,11 @@ def _entry(
 ) -> Entry:
     stage, _, key = name.partition("/")
     path = root / "artifacts" / stage / key
-    states = [file.lstat() for file in path.rglob("*") if not file.is_dir()]
+    states = [
+        entry.stat(follow_symlinks=False)
+        for entry in entries_below(path)
+        if not entry.is_dir(follow_symlinks=False)
+    ]
     manifest = path / MANIFEST_NAME
     created = (manifest if manifest.is_file() else path).stat().st_mtime
     use = root / "uses" / stage / key

@@ -1,7 +1,7 @@
 """Deletes from a store what nobody needs: least recently used first, never what is in use.
 
-An artifact is renamed into `trash/` before it is deleted, so nobody sees half of one; whoever has
-just begun to need it gets it back.
+Nobody finds an artifact any more before it is deleted (see `trash`), so nobody sees half of one;
+whoever has just begun to need it gets it back.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.artifact import MANIFEST_NAME
 from pipeline.store.catalogue import (
     Entry,
     checked_held_names,
@@ -24,7 +25,7 @@ from pipeline.store.catalogue import (
 from pipeline.store.leftovers import dead_work, has_journal
 from pipeline.store.locks import deletion_lock
 from pipeline.store.owners import file_time
-from pipeline.store.trash import clear, forgotten, move_aside, remove
+from pipeline.store.trash import Taken, clear, forgotten, take
 from pipeline.system_errors import file_error
 
 STAGE_ORDER = ("download", "convert", "verify", "build", "smoke", "package")
@@ -124,17 +125,17 @@ def discard(root: Path, entry: Entry) -> str | None:
         with deletion_lock(root, deleting=True):
             if _is_held(root, entry):
                 return HELD
-            aside = move_aside(root, entry.path)
+            taken = take(root, entry.path)
     except FileNotFoundError:
         return None  # somebody else has deleted it
     except OSError as error:
         return _told(error)
     if _is_held(root, entry):
         with suppress(OSError):
-            aside.rename(entry.path)
+            taken.put_back()
             return HELD
-    if entry.path.exists():
-        return _removed(aside) or HELD  # made anew in this moment
+    if (entry.path / MANIFEST_NAME).exists():
+        return _removed(taken) or HELD  # made anew in this moment
     for path in (
         root / "uses" / entry.stage / entry.key,
         root / "locks" / f"{entry.stage}-{entry.key}.lock",
@@ -142,7 +143,7 @@ def discard(root: Path, entry: Entry) -> str | None:
     ):
         with suppress(OSError):
             path.unlink()
-    return _removed(aside)
+    return _removed(taken)
 
 
 def _order(entry: Entry) -> tuple[float, int, str]:
@@ -156,10 +157,10 @@ def _is_held(root: Path, entry: Entry) -> bool:
     return held is None or entry.name in held
 
 
-def _removed(aside: Path) -> str | None:
-    """Delete what lies in the trash; why that failed: the next run tries again."""
+def _removed(taken: Taken) -> str | None:
+    """Delete what nobody finds any more; why that failed: the next run tries again."""
     try:
-        remove(aside)
+        taken.remove()
     except OSError as error:
         return _told(error)
     return None

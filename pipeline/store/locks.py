@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +46,10 @@ def hold_lock(
     from filelock import FileLock
 
     path = root / "locks" / f"{name}.lock"
+    if not _has_locks(path.parent):
+        on_wait(NO_LOCKS)
+        yield
+        return
     holder = path.with_suffix(".holder")
     lock = FileLock(path, mode=0o666)  # other users of the store take it too
     _acquire(lock, _Waiting(root, holder, _what(name), timeout_s, on_wait))
@@ -90,6 +95,16 @@ def _lock_soon(descriptor: int, kind: int) -> None:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return
         time.sleep(SOON_S)
+
+
+def _has_locks(folder: Path) -> bool:
+    """Whether locks can be had there; `filelock` would make files that a killed process leaves."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,8 @@ def file_time(root: Path) -> float:
     That of a file server may be another, and heartbeats are by it.
     """
     with suppress(OSError), tempfile.TemporaryFile(dir=root / "sessions") as file:
-        os.utime(file.fileno())
+        with suppress(OSError):  # where no times are set, that of its making will do
+            os.utime(file.fileno())
         return os.fstat(file.fileno()).st_mtime
     return time.time()
 

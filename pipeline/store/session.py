@@ -6,7 +6,6 @@ rename, and a folder of a dead session is taken over by one rename. Locks save w
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
@@ -20,13 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifact import FORMAT, MANIFEST_NAME, Artifact, Manifest, read_artifact, write_json
+from pipeline.digests import carry_digest
 from pipeline.durable import partial_path, sync, sync_tree
-from pipeline.errors import MachineError, PipelineError, ResourceError, VerificationError
-from pipeline.folders import entries_below
+from pipeline.errors import MachineError, PipelineError, ResourceError
 from pipeline.journal import JOURNAL_NAME
 from pipeline.store.leftovers import adopt, has_journal, sweep
 from pipeline.store.locks import deletion_lock, hold_lock
 from pipeline.store.owners import BEAT_S, SUFFIX, encode_owner, this_owner
+from pipeline.store.proofs import note_proof, take_proof
+from pipeline.store.publishing import make_read_only, put_in_place
 from pipeline.store.shared_folders import group_bits, make_folder, share
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 RESUMABLE_ENDS = (OSError, MemoryError, ResourceError, MachineError, KeyboardInterrupt, SystemExit)
 """What ends a stage without saying that its work so far is wrong."""
-
-_NO_MODES = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS})
-"""What chmod(2) answers for files of others, and on file systems without modes."""
 
 
 class Session:
@@ -49,6 +47,7 @@ class Session:
         self._descriptor: int | None = None
         self._refused: PipelineError | None = None
         self._folders: dict[Path, int] = {}
+        self._writing = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="store-session", daemon=True)
 
@@ -106,25 +105,25 @@ class Session:
         """
         (folder / MANIFEST_NAME).unlink(missing_ok=True)  # of a process that was killed right here
         write_json(folder / MANIFEST_NAME, {"format": FORMAT, **asdict(manifest)})
-        _make_read_only(folder, 0o755 | group_bits(self.store.root))
+        make_read_only(folder, 0o755 | group_bits(self.store.root))
         sync_tree(folder)
         (folder / JOURNAL_NAME).unlink(missing_ok=True)
         sync(folder)
         target = self.store.path_of(manifest.stage, manifest.key)
         make_folder(self.store.root, f"artifacts/{manifest.stage}")
         self._check_is_ours(folder)
-        try:
-            folder.rename(target)
-        except OSError as error:
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                raise
-            if not (target / MANIFEST_NAME).is_file():
-                raise VerificationError(
-                    f"`{target}` is not an artifact, but stands where one belongs",
-                    hint="remove this folder and run again",
-                ) from None
+        is_ours = put_in_place(folder, target)
         sync(target.parent)
-        return read_artifact(target)
+        artifact = read_artifact(target)
+        if is_ours:
+            self._note(artifact, folder)
+        return artifact
+
+    def _note(self, artifact: Artifact, folder: Path) -> None:
+        """Its bytes are known: they were hashed in the working folder that it was until now."""
+        for file in artifact.manifest.files:
+            carry_digest(folder / file.path, artifact.path / file.path)
+        note_proof(self.store.root, artifact, take_proof(artifact))
 
     def _check_is_ours(self, folder: Path) -> None:
         """A folder that was taken away and made again by our own writing holds a part of the files.
@@ -207,35 +206,26 @@ class Session:
     def _write(self) -> None:
         """In place: another file would not have the lock. A reader of half a file waits."""
         assert self._descriptor is not None
-        data = encode_owner(self._owner)
-        os.pwrite(self._descriptor, data, 0)
-        os.ftruncate(self._descriptor, len(data))
+        with self._writing:
+            data = encode_owner(self._owner)
+            os.pwrite(self._descriptor, data, 0)
+            os.ftruncate(self._descriptor, len(data))
 
     def _beat(self) -> None:
-        assert self._descriptor is not None
         while not self._ended.wait(BEAT_S):
             with suppress(OSError):
-                os.utime(self._descriptor)
+                self._show_life()
+
+    def _show_life(self) -> None:
+        """Give the session file the time that it is now."""
+        assert self._descriptor is not None
+        try:
+            os.utime(self._descriptor)
+        except OSError:  # a file system that sets no times
+            self._write()
 
     def _now(self) -> float:
         """The time by the clock of the store's file system, which may be another machine's."""
         assert self._descriptor is not None
-        os.utime(self._descriptor)
+        self._show_life()
         return os.fstat(self._descriptor).st_mtime
-
-
-def _make_read_only(folder: Path, folder_mode: int) -> None:
-    """Modes that do not depend on the umask: files 0444, folders `folder_mode`.
-
-    A file that has other names (a blob of the hub client's cache, say) keeps its mode: it is not
-    ours alone. So does what is another user's: a read-only mode guards against mistakes only.
-    """
-    for path in [folder, *(Path(entry.path) for entry in entries_below(folder))]:
-        try:
-            if path.is_dir():
-                path.chmod(folder_mode)
-            elif path.stat().st_nlink == 1:
-                path.chmod(0o444)
-        except OSError as error:
-            if error.errno not in _NO_MODES:
-                raise

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME, Artifact, read_artifact
+from pipeline.durable import write_atomic
 from pipeline.errors import PipelineError, VerificationError
 from pipeline.journal import JOURNAL_NAME
+from pipeline.progress import Progress
+from pipeline.store.proofs import prove
 from pipeline.store.session import Session
 from pipeline.store.shared_folders import make_folder
 from pipeline.system_errors import file_error
@@ -38,7 +41,7 @@ class Store:
         """The artifact, or None where it was not published.
 
         Raises VerificationError where a file is missing or has another size; its bytes are not
-        read.
+        read, see `prove`.
         """
         for root in (self.root, *self.shared):
             path = _path_of(root, stage, key)
@@ -51,6 +54,15 @@ class Store:
                     raise
                 # It was deleted just now, while we looked at it.
         return None
+
+    def prove(self, artifact: Artifact, reading: Callable[[], Progress]) -> None:
+        """Make sure that an artifact of this store, or of a tier, is as it was published.
+
+        It is read only where that is not known: see `proofs`. Raises VerificationError,
+        MachineError.
+        """
+        homes = [root for root in self.shared if artifact.path.is_relative_to(root)]
+        prove(artifact, (*homes, self.root), reading)
 
     def begun_bytes(self, stage: str, key: str) -> int:
         """Bytes on disk of an artifact that an earlier run has begun and the next goes on with."""
@@ -83,8 +95,7 @@ class Store:
                 make_folder(self.root, f"uses/{artifact.manifest.stage}")
                 path.touch()
             except PermissionError:  # another user's: ours in its place
-                path.unlink()
-                path.touch()
+                write_atomic(path, path.read_bytes())
 
     def make_folder(self, name: str) -> Path:
         """A folder of the store, made where it is missing. Raises MachineError, ResourceError."""

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from published import publish, write_files
 
-from pipeline.errors import LockedError, UsageError
-from pipeline.processes import Process, this_process
+from pipeline.errors import LockedError, MachineError, UsageError
+from pipeline.processes import this_process
 from pipeline.progress import Silent
+from pipeline.stages import STAGES
 from pipeline.store import JOURNAL_NAME, Store
 from pipeline.store import collection as collection_module
 from pipeline.store import trash as trash_module
 from pipeline.store.amounts import parse_bytes, parse_seconds
 from pipeline.store.catalogue import Entry, disk_bytes, find_entry, list_artifacts
 from pipeline.store.checking import check_artifacts
-from pipeline.store.collection import HELD, Policy, choose, collect, discard
-from pipeline.store.owners import encode_owner, this_owner
+from pipeline.store.collection import HELD, STAGE_ORDER, Policy, choose, collect, discard
+from tests.store.left_behind import DEAD, leave_session
 
 DAY_S = 86_400.0
 KEYS = {"a": "aa" * 32, "b": "bb" * 32, "c": "cc" * 32}
@@ -131,13 +132,13 @@ def test_what_a_process_begins_to_need_comes_back(
     (entry, *_) = list_artifacts(filled.root)
     with filled.session() as session:
 
-        def late(root: Path, path: Path) -> Path:
-            aside = move_aside(root, path)
+        def late(root: Path, path: Path) -> trash_module.Taken:
+            taken = take(root, path)
             session.hold([entry.name])
-            return aside
+            return taken
 
-        move_aside = collection_module.move_aside
-        monkeypatch.setattr(collection_module, "move_aside", late)
+        take = trash_module.take
+        monkeypatch.setattr(collection_module, "take", late)
         assert discard(filled.root, entry) == HELD
     assert filled.find("download", KEYS["a"]) is not None
     assert not list((filled.root / "trash").iterdir())
@@ -152,17 +153,15 @@ def test_a_process_that_does_not_say_what_it_needs_stops_it(filled: Store) -> No
 
 
 def test_leftovers_of_dead_processes_go(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    dead = Process(this_process().space, 4_000_000_000, 1)
-    owner = replace(this_owner(""), process=str(dead))
-    (filled.root / "sessions" / "000000000000.json").write_bytes(encode_owner(owner))
+    leave_session(filled, DEAD)
     work = filled.root / "work"
     write_files(work / "build-k-000000000000", {"half": b"half"})
     write_files(work / "convert-k-000000000000", {JOURNAL_NAME: b"1", "half": b"half"})
-    write_files(filled.root / "trash" / f"{dead}.0", {"f": b"f"})
+    write_files(filled.root / "trash" / f"{DEAD}.0", {"f": b"f"})
     write_files(filled.root / "trash" / f"{this_process()}.0", {"f": b"f"})
     found = collect(filled.root, Policy())
     assert sorted((path.name, size) for path, size in found.leftovers) == [
-        (f"{dead}.0", 1),
+        (f"{DEAD}.0", 1),
         ("build-k-000000000000", 4),
     ]
     assert [path.name for path in work.iterdir()] == ["convert-k-000000000000"]
@@ -249,3 +248,23 @@ def test_what_is_no_amount_is_refused(text: str) -> None:
     for parse in (parse_bytes, parse_seconds):
         with pytest.raises(UsageError, match="it is `"):
             parse(text, "it")
+
+
+def test_what_cannot_be_listed_does_not_count_as_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(store, {"sub/file": b"abc"})
+    scandir = os.scandir
+
+    def refuse(path: str | Path = ".") -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "sub":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(MachineError, match=r"sub` cannot be read: Permission denied"):
+        collect(store.root, Policy(max_bytes=1))
+
+
+def test_the_order_of_the_stages_is_the_runners() -> None:
+    assert tuple(stage.name for stage in STAGES) == STAGE_ORDER

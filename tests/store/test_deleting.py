@@ -7,37 +7,60 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from published import KEY, publish
+from published import KEY, publish, write_files
 
 from pipeline.artifact import Artifact, check_digests, read_artifact
 from pipeline.cli.cache_text import collected_document, collected_text
+from pipeline.processes import this_process
 from pipeline.progress import Silent
 from pipeline.store import Store
 from pipeline.store import catalogue as catalogue_module
 from pipeline.store import collection as collection_module
+from pipeline.store import trash as trash_module
 from pipeline.store.catalogue import list_artifacts
 from pipeline.store.checking import check_artifacts
 from pipeline.store.collection import HELD, Policy, collect, discard
 from pipeline.store.locks import deletion_lock
 from pipeline.store.owners import read_owner
+from pipeline.store.trash import Taken
+from pipeline.takedown import take_down
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
     """Have something happen just after an artifact was moved aside."""
-    move_aside = collection_module.move_aside
+    take = trash_module.take
 
-    def late(root: Path, path: Path) -> Path:
-        aside = move_aside(root, path)
+    def late(root: Path, path: Path) -> Taken:
+        taken = take(root, path)
         happens()
-        return aside
+        return taken
 
-    monkeypatch.setattr(collection_module, "move_aside", late)
+    monkeypatch.setattr(collection_module, "take", late)
 
 
-def test_nobody_begins_to_need_what_is_being_deleted(store: Store) -> None:
+@pytest.fixture(params=[True, False], ids=["renamed", "in place"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store whose file system renames published folders, or does not."""
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.parent.parent.name == "artifacts" and self.is_dir():
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(self))
+        return rename(self, target)
+
+    if not request.param:
+        monkeypatch.setattr(Path, "rename", refuse)
+    return Store(tmp_path / "store")
+
+
+def test_nobody_begins_to_need_what_is_being_deleted(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.store.locks.STALE_S", 600.0)  # a busy machine may stand still
     with store.session() as session:
         thread = threading.Thread(target=session.hold, args=([f"convert/{KEY}"],))
         with deletion_lock(store.root, deleting=True):
@@ -111,14 +134,14 @@ def test_what_cannot_be_deleted_is_told_and_holds_nothing_else_up(
 ) -> None:
     for key in ("12" * 32, "34" * 32):
         publish(store, {"f": b"f"}, key)
-    move_aside = collection_module.move_aside
+    take = trash_module.take
 
-    def refuse(root: Path, path: Path) -> Path:
+    def refuse(root: Path, path: Path) -> Taken:
         if path.name.startswith("12"):
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return move_aside(root, path)
+        return take(root, path)
 
-    monkeypatch.setattr(collection_module, "move_aside", refuse)
+    monkeypatch.setattr(collection_module, "take", refuse)
     found = collect(store.root, Policy(max_bytes=0))
     assert [entry.key for entry in found.artifacts] == ["34" * 32]
     assert found.refused == [
@@ -135,10 +158,10 @@ def test_what_cannot_be_removed_from_the_trash_is_told(
 ) -> None:
     publish(store, {"f": b"f"})
 
-    def refuse(path: Path) -> None:
-        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(path))
+    def refuse(taken: Taken) -> None:
+        raise OSError(errno.ENOTEMPTY, "Directory not empty", str(taken.aside))
 
-    monkeypatch.setattr(collection_module, "remove", refuse)
+    monkeypatch.setattr(Taken, "remove", refuse)
     found = collect(store.root, Policy(max_bytes=0))
     assert not found.artifacts
     assert "Directory not empty" in found.refused[0][1]
@@ -191,3 +214,31 @@ def test_an_artifact_that_is_deleted_while_it_is_checked_is_left_out(store: Stor
     entries = list_artifacts(store.root)
     shutil.rmtree(entries[0].path)
     assert check_artifacts(entries, Silent()) == []
+
+
+def test_what_was_deleted_in_part_makes_way_for_the_same_artifact(store: Store) -> None:
+    made = publish(store, {"a": b"a", "sub/b": b"b"})
+    take_down(made.path)
+    (made.path / "a").unlink()
+    assert store.find("convert", KEY) is None
+    check_digests(publish(store, {"a": b"a", "sub/b": b"b"}))
+
+
+@pytest.mark.parametrize("process", ["living", "ended"])
+def test_what_a_killed_process_deleted_in_part_is_deleted(store: Store, process: str) -> None:
+    made = publish(store, {"a": b"a", "sub/b": b"b"})
+    mark = take_down(made.path)
+    if process == "ended":
+        ended = replace(this_process(), start=this_process().start + 1)
+        mark.rename(made.path / mark.name.replace(str(this_process()), str(ended)))
+    found = collect(store.root, Policy())
+    assert made.path.exists() == (process == "living")
+    assert [path for path, _ in found.leftovers] == ([made.path] if process == "ended" else [])
+
+
+def test_what_is_no_artifact_can_be_deleted_and_does_not_come_back(store: Store) -> None:
+    folder = store.path_of("convert", KEY)
+    write_files(folder, {"a": b"a"})
+    (entry,) = list_artifacts(store.root)
+    assert discard(store.root, entry) is None
+    assert not folder.exists()

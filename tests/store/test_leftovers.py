@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,27 +12,15 @@ from published import KEY, publish, write_files
 
 from pipeline.artifact import describe
 from pipeline.errors import MachineError, ResourceError, VerificationError
-from pipeline.processes import Process, this_process
+from pipeline.processes import this_process
 from pipeline.store import JOURNAL_NAME, Store
 from pipeline.store import locks as locks_module
 from pipeline.store import store as store_module
-from pipeline.store import trash as trash_module
 from pipeline.store.catalogue import held_names, list_artifacts
 from pipeline.store.collection import Policy, collect
-from pipeline.store.owners import encode_owner, file_time, is_dead, read_owner, this_owner
-from pipeline.store.trash import clear
-
-DEAD = Process(this_process().space, 4_000_000_000, 1)
-FOREIGN = Process("00000000", 1, 1)
-
-
-def leave_session(store: Store, process: Process, name: str = "0" * 12, holds: str = "") -> Path:
-    """The session file of another process."""
-    file = store.root / "sessions" / f"{name}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    owner = replace(this_owner("earlier"), process=str(process), holds=(holds,) if holds else ())
-    file.write_bytes(encode_owner(owner))
-    return file
+from pipeline.store.owners import file_time, is_dead, read_owner
+from pipeline.store.trash import Taken, clear
+from tests.store.left_behind import DEAD, FOREIGN, leave_session
 
 
 def test_part_of_an_artifact_is_not_published_when_others_took_the_folder(store: Store) -> None:
@@ -74,7 +61,7 @@ def test_what_is_swept_is_renamed_before_it_is_deleted(
     write_files(store.root / "work" / f"build-k-{'0' * 12}", {"f": b"f"})
     write_files(store.root / "trash" / f"{DEAD}.0", {"f": b"f"})
     removed: list[Path] = []
-    monkeypatch.setattr(trash_module, "remove", removed.append)
+    monkeypatch.setattr(Taken, "remove", lambda taken: removed.append(taken.aside))
     with store.session():
         pass
     assert len(removed) == 2
@@ -83,7 +70,7 @@ def test_what_is_swept_is_renamed_before_it_is_deleted(
     monkeypatch.undo()
     leave_session(store, DEAD)
     write_files(store.root / "work" / f"build-k-{'0' * 12}", {"f": b"f"})
-    monkeypatch.setattr(trash_module, "remove", removed.append)
+    monkeypatch.setattr(Taken, "remove", lambda taken: removed.append(taken.aside))
     collect(store.root, Policy())
     assert all(path.name.startswith(f"{this_process()}.") for path in removed[2:])
     assert len(removed) == 3
@@ -244,10 +231,10 @@ def test_a_finished_folder_of_a_killed_process_can_be_published(store: Store) ->
 def test_a_file_system_without_modes_holds_nothing_up_one_that_fails_does(
     store: Store, monkeypatch: pytest.MonkeyPatch, number: int, stops: bool
 ) -> None:
-    def refuse(self: Path, mode: int) -> None:
+    def refuse(file: Path | int, mode: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Path, "chmod", refuse)
+    monkeypatch.setattr(os, "chmod", refuse)
     if stops:
         with pytest.raises(OSError, match="Input/output"):
             publish(store, {"a": b"a"})
@@ -263,9 +250,8 @@ def test_a_living_session_has_its_lock_and_its_heart_beats(
         with session.file.open("rb") as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         os.utime(session.file, (1, 1))
-        for _ in range(500):
-            if session.file.stat().st_mtime > 1:
-                break
+        give_up_at = time.monotonic() + 120
+        while session.file.stat().st_mtime == 1 and time.monotonic() < give_up_at:
             time.sleep(0.01)
         assert session.file.stat().st_mtime > 1
 

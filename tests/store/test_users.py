@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import blake3
@@ -19,6 +18,7 @@ from pipeline.artifact import describe
 from pipeline.store import JOURNAL_NAME, Store
 from pipeline.store.catalogue import held_names
 from pipeline.store.collection import Policy, collect
+from tests.public_folder import public_folder
 
 ONE, OTHER, GROUP = 3001, 3002, 3000
 
@@ -51,12 +51,16 @@ def as_user(user: int, umask: int, work: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Store:
+def public() -> Iterator[Path]:
+    """A folder that everybody may look into, unlike pytest's."""
+    with public_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def shared(public: Path) -> Store:
     """A store whose folder the group may write in."""
-    for folder in (tmp_path, *tmp_path.parents[:3]):  # a worker of xdist has a folder more
-        if folder != Path(tempfile.gettempdir()):
-            folder.chmod(0o755)
-    root = tmp_path / "shared"
+    root = public / "shared"
     root.mkdir()
     os.chown(root, 0, GROUP)
     root.chmod(0o2770)
@@ -170,11 +174,8 @@ def test_work_of_another_user_of_the_group_is_gone_on_with(shared: Store) -> Non
     assert shared.find("convert", KEY) is not None
 
 
-def test_a_store_of_others_is_read(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
-    for folder in (tmp_path, *tmp_path.parents[:3]):  # a worker of xdist has a folder more
-        if folder != Path(tempfile.gettempdir()):
-            folder.chmod(0o755)
+def test_a_store_of_others_is_read(public: Path) -> None:
+    store = Store(public / "store")
     made = publish(store, {"f": b"f"})
 
     def read() -> None:
