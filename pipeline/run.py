@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +19,8 @@ from pipeline.errors import (
     VerificationError,
 )
 from pipeline.hardware import free_disk_bytes
+from pipeline.lock.frozen import check_reused
+from pipeline.lock.tools import tools_of
 from pipeline.plan import SourcePlan, with_digests
 from pipeline.progress import Progress
 from pipeline.pytorch_plan import PytorchPlan
@@ -212,16 +214,23 @@ class _Run:
         store = self.session.store
         found = store.find(stage.name, key)
         if found is not None:
-            return StageResult(stage, found, reused=True, seconds=0.0)
+            return self._reused(stage, found)
         progress = self.observer.stage_started(stage, key)
         timeout_s = self.lock_timeout_s
         with self.session.exclusive(stage.name, key, timeout_s=timeout_s, on_wait=progress.note):
             found = store.find(stage.name, key)
             if found is not None:
-                return StageResult(stage, found, reused=True, seconds=0.0)
+                return self._reused(stage, found)
             started = time.monotonic()
             artifact = self._make(stage, key, inputs, progress)
             return StageResult(stage, artifact, reused=False, seconds=time.monotonic() - started)
+
+    def _reused(self, stage: AnyStage, artifact: Artifact) -> StageResult:
+        """What is there already, if it is as it was published, and what a frozen lock says."""
+        check_reused(self.plan, [artifact])
+        store = self.session.store
+        store.prove(artifact, lambda: self.observer.stage_started(stage, artifact.key))
+        return StageResult(stage, artifact, reused=True, seconds=0.0)
 
     def _make(
         self, stage: AnyStage, key: str, inputs: Mapping[str, Artifact], progress: Progress
@@ -240,7 +249,18 @@ class _Run:
             interrupts.check()
             _refuse_secrets(stage.name, folder)
             input_keys = {name: artifact.key for name, artifact in inputs.items()}
-            return session.publish(folder, describe(folder, stage.name, key, input_keys, facts))
+            manifest = describe(folder, stage.name, key, input_keys, facts)
+            made_by = _made_by(self.plan, stage, inputs)
+            return session.publish(folder, replace(manifest, made_by=made_by))
+
+
+def _made_by(
+    plan: SourcePlan, stage: AnyStage, inputs: Mapping[str, Artifact]
+) -> dict[str, Mapping[str, str]]:
+    """The tools of a stage that has worked, and those that its inputs were made by."""
+    told = {name: artifact.manifest.made_by.get(name) for name, artifact in inputs.items()}
+    told[stage.name] = tools_of(plan, stage.name)
+    return {name: tools for name, tools in told.items() if tools}
 
 
 def _refuse_secrets(stage: str, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipeline.errors import (
 from pipeline.hardware import Hardware
 from pipeline.plan import Need, Plan
 from pipeline.progress import Progress, Silent
+from pipeline.recipe.schema import Recipe
 from pipeline.run import StageResult, find_problems, preview, run
 from pipeline.stages.stage import Inputs, Stage
 from pipeline.store import Store
@@ -65,11 +67,12 @@ def toy(name: str, inputs: tuple[str, ...], work: Work | None = None) -> Stage:
 def toy_plan(**settings: Json) -> Plan:
     names = ("one", "two", "three")
     plan = SimpleNamespace(
-        recipe=SimpleNamespace(name="toy"),
+        recipe=Recipe.model_validate({"name": "toy", "source": {"path": "source"}}),
         settings={name: settings.get(name, {}) for name in names},
         problems=(),
         needs={name: Need() for name in names},
         hardware=Hardware(2, 10**9, ()),
+        pin=None,
     )
     return cast(Plan, plan)
 
@@ -208,6 +211,25 @@ def test_a_changed_byte_of_an_input_ends_the_run(store: Store, stages: Callable[
     assert "`out.txt` is changed" in caught.value.facts[0]
     assert not (store.root / "artifacts" / "two").exists()
     assert not list((store.root / "work").iterdir())
+
+
+def test_a_changed_byte_is_not_handed_out(store: Store, stages: Callable[..., None]) -> None:
+    *_, last = go(toy_plan(), store)
+    changed = last.artifact.path / "out.txt"
+    changed.chmod(0o644)
+    changed.write_text("thrEe")
+    os.utime(changed, (1, 1))  # whatever the clock counts in
+    with pytest.raises(VerificationError, match="is damaged"):
+        go(toy_plan(), store)
+    changed.write_text("three")
+    os.utime(changed, (2, 2))
+    watching = Watching()
+    results = run(toy_plan(), store, "three", watching, lock_timeout_s=5)
+    assert names_and_reuse(results) == [("one", True), ("two", True), ("three", True)]
+    assert watching.started == ["three"]  # read whole, once
+    watching = Watching()
+    run(toy_plan(), store, "three", watching, lock_timeout_s=5)
+    assert not watching.started
 
 
 def test_a_run_holds_all_that_it_needs(store: Store, stages: Callable[..., None]) -> None:

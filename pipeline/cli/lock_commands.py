@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +17,7 @@ from pipeline.cli.options import (
     StoreOpt,
     store_folder,
 )
-from pipeline.errors import VerificationError
+from pipeline.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
     from pipeline.artifact import Json
@@ -28,6 +29,19 @@ UpdateOpt = Annotated[
     typer.Option(
         "--update", help="Resolve branches and tags anew, and take the tools that are installed."
     ),
+]
+
+
+class Only(StrEnum):
+    """What `--update` may be narrowed to."""
+
+    sources = "sources"
+    tools = "tools"
+
+
+OnlyOpt = Annotated[
+    Only | None,
+    typer.Option("--only", help="With `--update`: leave the tools, or the sources, as locked."),
 ]
 CheckOpt = Annotated[
     bool,
@@ -45,6 +59,7 @@ def add_lock_commands(app: typer.Typer) -> None:
 def lock(
     recipe: RecipeArg,
     update: UpdateOpt = False,
+    only: OnlyOpt = None,
     check: CheckOpt = False,
     store: StoreOpt = None,
     offline: OfflineOpt = False,
@@ -66,9 +81,19 @@ def lock(
         from pipeline.recipe.load import load_all
         from pipeline.sources.digest_memory import DigestMemory
 
+        if only is not None and not update:
+            raise UsageError("`--only` says what `--update` updates", hint="add `--update`")
         recipes, old, path = load_all(recipe), find_lock(recipe), lock_path(recipe)
         memory = DigestMemory(store_folder(store))
-        new = make_lock(recipes, old, memory, update=update, offline=offline, note=console.note)
+        new = make_lock(
+            recipes,
+            old,
+            memory,
+            update_sources=update and only is not Only.tools,
+            update_tools=update and only is not Only.sources,
+            offline=offline,
+            note=console.note,
+        )
         found = changes(old, new)
         is_new = is_changed(found)
         if is_new and not check:
@@ -82,7 +107,8 @@ def lock(
             "sources": _sources(new),
             "not_locked": _not_locked(recipes, new),
         }
-        arguments = f"--update {recipe}" if update else str(recipe)
+        narrowed = f"--only {only} " if only else ""
+        arguments = f"--update {narrowed}{recipe}" if update else str(recipe)
         console.result(document, lock_text(document, arguments))
         if check and is_new:
             raise typer.Exit(VerificationError.exit_code)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pipeline.artifact import Json
 from pipeline.console import format_bytes, printable
 from pipeline.lock.document import asked_text
+from pipeline.wording import counted
 
 MAX_COLUMN = 48
 """Names up to this length are aligned."""
@@ -22,7 +23,7 @@ def lock_text(document: Mapping[str, Json], arguments: str) -> str:
     sources = document["sources"]
     num_files = sum(source["num_files"] for source in sources)
     size = format_bytes(sum(source["total_bytes"] for source in sources))
-    told = f"{_count(len(sources), 'source')}, {_count(num_files, 'file')}, {size}"
+    told = f"{counted(len(sources), 'source')}, {counted(num_files, 'file')}, {size}"
     lines = [f"{_state(document)}: {told}"]
     lines += _change_lines(document["changes"])
     lines += [f"  {line}" for line in _not_locked(document["not_locked"])]
@@ -60,7 +61,7 @@ def _source_lines(source: Mapping[str, Json]) -> Iterator[str]:
         side = "to" if source["change"] == "added" else "from"
         at = f" at {commit[side]}" if commit[side] else ""
         size = format_bytes(source["total_bytes"][side])
-        files = _count(source["num_files"][side], "file")
+        files = counted(source["num_files"][side], "file")
         yield f"  {sign} {asked_text(asked[side])}{at}: {files}, {size}"
         return
     before, after = asked_text(asked["from"]), asked_text(asked["to"])
@@ -102,7 +103,3 @@ def _not_locked(missing: Mapping[str, Json]) -> Iterator[str]:
     if missing["tools"]:
         names = ", ".join(missing["tools"])
         yield f"not locked, because not installed here: {names}"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"

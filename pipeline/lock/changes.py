@@ -24,8 +24,9 @@ def changes(old: LockFile | None, new: Lock) -> dict[str, Json]:
         "tools": list(_all_tool_changes(None if old is None else old.lock, new)),
     }
     said = any(found.values())
-    is_respelt = old is not None and not said and old.data != encode(new)
-    return {**found, "spelling": is_respelt}
+    # A checkout may have turned the ends of lines, and turns them back when it commits.
+    is_respelt = old is not None and old.data.replace(b"\r\n", b"\n") != encode(new)
+    return {**found, "spelling": is_respelt and not said}
 
 
 def is_changed(found: Mapping[str, Json]) -> bool:

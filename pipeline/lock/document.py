@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, 
 
 from pipeline.artifact import Json, canonical_json
 from pipeline.checkpoint.strict_json import printable
+from pipeline.installed import VERSION
 from pipeline.sources.listing import SourceFile
 
 FORMAT: Final = 1
@@ -33,7 +34,7 @@ Commit = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 ToolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+!_-]{0,99}$")]
+Version = Annotated[str, StringConstraints(pattern=rf"^{VERSION}$")]
 Tools = Mapping[ToolName, Version]
 
 

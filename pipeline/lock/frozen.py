@@ -6,17 +6,18 @@ managers do; what else differs is told in a line, and nothing is refused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from pipeline.artifact import Artifact, canonical_json
+from pipeline.checkpoint.strict_json import listed, printable
 from pipeline.errors import PlanRefused, Problem, RecipeError, VerificationError
 from pipeline.lock.asked import asked_of, pin_of
 from pipeline.lock.document import Lock, asked_text, lock_path
 from pipeline.lock.reading import find_lock
-from pipeline.lock.tools import BUILT_STAGES, installed, keyed_tools, stage_tools
+from pipeline.lock.tools import is_built, stage_tools, tools_of
 from pipeline.plan import Plan, SourcePlan
 from pipeline.recipe.load import LoadedRecipe
 from pipeline.sources import Pin
@@ -83,7 +84,8 @@ def apply(plan: AnyPlan, held: Held) -> tuple[AnyPlan, tuple[str, ...]]:
         return plan, held.notes
     problems = tool_problems(plan, held.lock, held.name)
     if held.pin.is_frozen:
-        return replace(plan, problems=(*plan.problems, *problems)), held.notes
+        locked, told = locked_tools(plan, held.lock), (*plan.problems, *problems)
+        return replace(plan, problems=told, locked_tools=locked), held.notes
     return plan, (*held.notes, *_notes(plan, held, problems))
 
 
@@ -107,66 +109,104 @@ def _notes(plan: SourcePlan, held: Held, problems: list[Problem]) -> list[str]:
     return notes
 
 
-def tool_problems(plan: SourcePlan, lock: Lock, name: str, *, keyed: bool = False) -> list[Problem]:
-    """A problem for each stage whose tools are not the locked ones.
+def locked_tools(plan: SourcePlan, lock: Lock) -> dict[str, dict[str, str]]:
+    """Stage -> its tools in the versions that are locked; what is not locked is absent."""
+    found = {}
+    for stage, wanted in stage_tools(plan.recipe).items():
+        found[stage] = {tool: lock.tools[tool] for tool in wanted if tool in lock.tools}
+        if isinstance(plan, Plan) and is_built(plan, stage):
+            found[stage].update(lock.build_tools.get(plan.engine.name, {}))
+    return found
 
-    `name` is the lock file's; with `keyed` only tools are compared whose versions are in the
-    stage's key. Where the engine backend cannot build here, the plan has that problem already, and
-    its tools are not compared.
+
+def tool_problems(plan: SourcePlan, lock: Lock, name: str) -> list[Problem]:
+    """A problem for each stage whose installed tools are not the locked ones.
+
+    `name` is the lock file's. Where the engine backend cannot build here, the plan has that problem
+    already, and its tools are not compared.
     """
     problems = []
-    stages = keyed_tools(plan.recipe) if keyed else stage_tools(plan.recipe)
-    for stage, wanted in stages.items():
-        locked = {tool: lock.tools[tool] for tool in wanted if tool in lock.tools}
-        facts = _differences(locked, installed(wanted))
-        if isinstance(plan, Plan) and _is_built(plan, stage):
-            backend = plan.engine.name
-            facts += _differences(lock.build_tools.get(backend, {}), plan.build_tools)
+    named = stage_tools(plan.recipe)
+    is_here = not isinstance(plan, Plan) or plan.engine.why_unavailable(plan.hardware) is None
+    for stage, locked in locked_tools(plan, lock).items():
+        facts = [
+            fact
+            for tool, fact in _differences(locked, tools_of(plan, stage), "found")
+            if is_here or tool in named[stage]
+        ]
         if facts:
-            problems.append(_problem(stage, sorted(set(facts)), name))
+            problems.append(_problem(stage, facts, name))
     return problems
 
 
-def _is_built(plan: Plan, stage: str) -> bool:
-    if plan.engine.why_unavailable() is not None:
-        return False
-    return stage in BUILT_STAGES or (stage == "smoke" and plan.executor == "engine")
-
-
-def _differences(locked: Mapping[str, str], found: Mapping[str, str]) -> list[str]:
-    return [
-        f"`{name}`: locked {locked.get(name, 'nothing')}, found {found.get(name, 'nothing')}"
-        for name in sorted(locked.keys() | found.keys())
-        if locked.get(name) != found.get(name)
-    ]
+def _differences(
+    locked: Mapping[str, str], found: Mapping[str, str], word: str
+) -> Iterator[tuple[str, str]]:
+    """Tools whose versions differ, each with what to say of it."""
+    for name in sorted(locked.keys() | found.keys()):
+        if locked.get(name) != found.get(name):
+            before, after = (each.get(name, "nothing") for each in (locked, found))
+            yield name, f"`{printable(name)}`: locked {before}, {word} {printable(after)}"
 
 
 def _problem(stage: str, facts: list[str], name: str) -> Problem:
     return Problem(
         stage,
         f"the tools are not those of `{name}`",
-        hint="install the locked versions, or accept these: run `trtllm-pack lock --update` here "
-        "and review what it changes",
+        hint="install the locked versions, or accept these: run `trtllm-pack lock --update --only "
+        "tools` here and review what it changes",
         kind=VerificationError,
         facts=tuple(facts),
     )
 
 
-def check_reused(plan: SourcePlan, held: Held, reused: Mapping[str, Artifact]) -> None:
-    """Hold artifacts that a frozen run would reuse, by stage, against the lock.
+def check_reused(plan: SourcePlan, artifacts: Iterable[Artifact]) -> None:
+    """Hold artifacts that a run would reuse against a frozen lock; any will do without one.
 
-    A download says itself what was fetched; other artifacts were made by the tools in their key.
-    Raises VerificationError with every file that differs, PlanRefused for other tools.
+    A download says itself what was fetched, and every artifact by which tools it, and what it is
+    made of, was made. Raises VerificationError with every file that differs, PlanRefused for tools.
     """
-    assert held.lock is not None
-    assert held.pin is not None
-    if "download" in reused:
-        files = reused["download"].facts["files"]
-        held.pin.check_fetched(plan.source.listing.where, files)
-    problems = tool_problems(plan, held.lock, held.name, keyed=True)
-    found = [problem for problem in problems if problem.stage in reused]
-    if found:
-        raise PlanRefused(found)
+    if plan.pin is None or plan.locked_tools is None:
+        return
+    problems = []
+    for artifact in artifacts:
+        if artifact.manifest.stage == "download":
+            files = artifact.facts["files"]
+            plan.pin.check_fetched(plan.source.listing.where, files)
+        facts = listed(list(_made_otherwise(artifact, plan.locked_tools)))
+        if facts:
+            problems.append(_reuse_problem(plan, artifact, facts))
+    if problems:
+        raise PlanRefused(problems)
+
+
+def _made_otherwise(artifact: Artifact, locked: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """How the tools that made an artifact, and what it is made of, differ from the locked ones."""
+    stage, made_by = artifact.manifest.stage, artifact.manifest.made_by
+    if any(locked.get(name) and name not in made_by for name in (stage, *artifact.manifest.inputs)):
+        yield "it does not say by which: an older version of trtllm-pack has made it"
+    where: dict[str, list[str]] = {}
+    for name in sorted(made_by):
+        for _, fact in _differences(locked.get(name, {}), made_by[name], "made by"):
+            where.setdefault(fact, []).append(name)
+    for fact, names in where.items():
+        told = ", ".join(f"`{printable(name)}`" for name in names)
+        yield fact if names == [stage] else f"{fact} (in {told})"
+
+
+def _reuse_problem(plan: SourcePlan, artifact: Artifact, facts: list[str]) -> Problem:
+    """Made by the tools that are installed, it would be made no better by making it again."""
+    assert plan.pin is not None
+    name, stage = plan.pin.origin, artifact.manifest.stage
+    if artifact.manifest.made_by.get(stage) == tools_of(plan, stage):
+        return _problem(stage, facts, name)
+    return Problem(
+        stage,
+        f"the artifact in the store is not made by the tools of `{name}`",
+        hint=f"delete `{artifact.path}` and run again, or name another store by `--store`",
+        kind=VerificationError,
+        facts=tuple(facts),
+    )
 
 
 def check_coverage(lock: Lock, recipes: tuple[LoadedRecipe, ...], name: str) -> None:

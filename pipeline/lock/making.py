@@ -10,16 +10,11 @@ from pathlib import Path
 from pipeline.artifact import canonical_json
 from pipeline.durable import write_atomic
 from pipeline.errors import MachineError, ResourceError, UsageError
+from pipeline.installed import installed
 from pipeline.lock.asked import asked_of, pin_of
 from pipeline.lock.document import FORMAT, Lock, LockedFile, LockedSource, encode
 from pipeline.lock.reading import LockFile
-from pipeline.lock.tools import (
-    installed,
-    installed_build_tools,
-    merged,
-    merged_build_tools,
-    stage_tools,
-)
+from pipeline.lock.tools import installed_build_tools, merged, merged_build_tools, stage_tools
 from pipeline.recipe.load import LoadedRecipe
 from pipeline.sources import AnySource, SourceFile, open_source
 from pipeline.sources.digest_memory import DigestMemory
@@ -33,19 +28,20 @@ def make_lock(
     old: LockFile | None,
     memory: DigestMemory,
     *,
-    update: bool = False,
+    update_sources: bool = False,
+    update_tools: bool = False,
     offline: bool = False,
     note: Callable[[str], None] = lambda _: None,
 ) -> Lock:
     """The lock of a recipe and its variants. No weight of a hub is fetched; small files are.
 
-    What was locked and is still asked for stays: its commit, its tools. With `update`, branches and
-    tags are resolved anew and the installed tools are taken. The files of a folder are always those
-    that are there; `note` is told where hashing them takes long. Raises what opening a source
-    raises.
+    What was locked and is still asked for stays: its commit, its tools. With `update_sources`,
+    branches and tags are resolved anew; with `update_tools`, the installed tools are taken. The
+    files of a folder are always those that are there; `note` is told where hashing them takes long.
+    Raises what opening a source raises.
     """
     by_asked = {canonical_json(asked_of(loaded)): loaded for loaded in reversed(recipes)}
-    kept = None if update else old
+    kept = None if update_sources else old
     sources = [_lock_source(by_asked[key], kept, memory, offline, note) for key in sorted(by_asked)]
     names, backends = wanted_tools(recipes), wanted_backends(recipes)
     tools = {} if old is None else old.lock.tools
@@ -53,9 +49,9 @@ def make_lock(
     return Lock(
         format=FORMAT,
         sources=tuple(sources),
-        tools=merged(names, tools, installed(names), update=update),
+        tools=merged(names, tools, installed(names), update=update_tools),
         build_tools=merged_build_tools(
-            backends, build_tools, installed_build_tools(backends), update=update
+            backends, build_tools, installed_build_tools(backends), update=update_tools
         ),
     )
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from pipeline.artifact import Json, canonical_json
 from pipeline.checkpoint.strict_json import Limits, listed, parse_object, printable
-from pipeline.errors import RecipeError, VerificationError
+from pipeline.errors import MachineError, RecipeError, VerificationError
 from pipeline.lock.document import FORMAT, Lock, lock_path
 from pipeline.regular_files import read_small
 from pipeline.sources.names import check_names
@@ -102,8 +102,14 @@ def _read(path: Path) -> bytes | None:
     try:
         return read_small(path, MAX_BYTES, path.name)
     except FileNotFoundError:
-        return None
+        if not path.is_symlink():
+            return None
+        raise MachineError(
+            f"`{path}` is a symbolic link to nothing",
+            hint="bring back what it points to, or remove it and run `trtllm-pack lock`",
+        ) from None
     except VerificationError as error:
         raise VerificationError(error.message, hint=DAMAGED_HINT) from None
     except OSError as error:
-        raise file_error(error, path, "cannot be read") from None
+        hint = "a lock is read wherever it is: make it readable for you"
+        raise file_error(error, path, "cannot be read", hint) from None

@@ -7,79 +7,69 @@ or whose answer is one and the same in all versions (hashes, JSON, YAML).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 
-from pipeline import __version__
 from pipeline.engines import find_engine
+from pipeline.installed import OURS, installed, readable
+from pipeline.plan import Plan, SourcePlan
 from pipeline.recipe.schema import Recipe
-
-OURS = "trtllm-pack"
-
-ARITHMETIC = ("ml_dtypes", "numpy")
-"""Casts of weights, their comparison, and the constants of the decoder graph."""
+from pipeline.weights.journal import ARITHMETIC
 
 LOGITS = ("onnxruntime", "tokenizers", "torch", "transformers")
 """What executes both checkpoints where `verify.logits` is on."""
 
-TEXT = ("onnxruntime", "onnxruntime-gpu", "tokenizers", "transformers")
-"""What makes and judges the text of the smoke test."""
-
+TEXT = ("numpy", "onnxruntime", "onnxruntime-gpu", "tokenizers", "transformers")
+"""What makes and judges the text of the smoke test; numpy draws from the logits."""
 
 RUNTIMES = frozenset({"onnxruntime", "onnxruntime-gpu"})
 """Two packages with one import name: a machine has the one or the other."""
+
+BUILT_STAGES = frozenset({"build", "package"})
+"""Stages that the engine backend's own tools decide, too; a smoke test that executes the engine."""
 
 
 def stage_tools(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """Stage -> distribution names, beside those of the engine backend; sorted.
 
-    `download` has none: every byte that it brings is held against a digest.
+    `download` has none: every byte that it brings is held against a digest. Graphs are spelt by
+    protobuf, which promises the same bytes to nobody.
     """
     if recipe.package.kind == "pytorch":
         return {"package": (OURS,)}
     verify = {*ARITHMETIC, *LOGITS} if recipe.verify.logits else set(ARITHMETIC)
+    graph = set() if recipe.engine.backend == "trtllm" else {"protobuf"}
     names = {
         "convert": {OURS, *ARITHMETIC},
         "verify": {OURS, *verify},
-        "build": {OURS, *ARITHMETIC},
+        "build": {OURS, *ARITHMETIC, *graph},
         "smoke": {OURS, *TEXT},
         "package": {OURS},
     }
     return {stage: tuple(sorted(wanted)) for stage, wanted in names.items()}
 
 
-def keyed_tools(recipe: Recipe) -> dict[str, tuple[str, ...]]:
-    """Those of `stage_tools` whose versions are in the stage's key.
-
-    An artifact that is found by its key was made by the versions that are installed now, so these
-    count for reused artifacts, too.
-    """
-    names = {"verify": LOGITS, "smoke": TEXT, "package": (OURS,)}
-    kept = {stage: set(names.get(stage, ())) for stage in stage_tools(recipe)}
-    return {
-        stage: tuple(name for name in tools if name in kept[stage])
-        for stage, tools in stage_tools(recipe).items()
-    }
+def is_built(plan: SourcePlan, stage: str) -> bool:
+    """Whether the tools of the engine backend have their work in a stage's bytes."""
+    if not isinstance(plan, Plan):
+        return False
+    return stage in BUILT_STAGES or (stage == "smoke" and plan.executor == "engine")
 
 
-BUILT_STAGES = frozenset({"build", "package"})
-"""Stages that the engine backend's own tools decide, too; a smoke test that executes the engine."""
-
-
-def installed(names: Iterable[str]) -> dict[str, str]:
-    """Versions of the packages that are installed, by name."""
-    found = {}
-    for name in sorted(set(names)):
-        try:
-            found[name] = __version__ if name == OURS else version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def tools_of(plan: SourcePlan, stage: str) -> dict[str, str]:
+    """The tools of a stage that works here, with their versions."""
+    found = installed(stage_tools(plan.recipe).get(stage, ()))
+    if isinstance(plan, Plan) and is_built(plan, stage):
+        found.update(plan.build_tools)
+    return dict(sorted(found.items()))
 
 
 def installed_build_tools(backends: Iterable[str]) -> dict[str, dict[str, str]]:
     """Engine backend -> its tools that are installed; a backend that has none here is absent."""
     found = {name: find_engine(name).tool_versions() for name in sorted(set(backends))}
-    return {name: dict(sorted(tools.items())) for name, tools in found.items() if tools}
+    return {
+        name: {tool: readable(tool, tools[tool]) for tool in sorted(tools)}
+        for name, tools in found.items()
+        if tools
+    }
 
 
 def merged(

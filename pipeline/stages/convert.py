@@ -12,18 +12,20 @@ from pipeline.progress import Progress
 from pipeline.stages.stage import Inputs, Stage
 from pipeline.weights.ledger import count_tensors, ledgers
 from pipeline.weights.stream import write_checkpoint
+from pipeline.wording import counted
 
 LEDGER_NAME = "ledger.json"
 
 
 def settings(plan: Plan) -> Json:
     """Rules and target config, which has the layout; the source is in the key of `download`."""
+    conversion = plan.conversion
     return {
-        "family": plan.family.name,
-        "rules": plan.family.digest(),
-        "dtype": plan.dtype,
-        "clamp": plan.conversion.clamp,
-        "config": dict(plan.conversion.config),
+        "family": conversion.family.name,
+        "rules": conversion.family.digest(),
+        "dtype": conversion.dtype,
+        "clamp": conversion.clamp,
+        "config": dict(conversion.config),
     }
 
 
@@ -40,9 +42,9 @@ def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mappin
     write_json(out_dir / LEDGER_NAME, ledgers(conversion))
     return {
         "architecture": conversion.config["architecture"],
-        "family": plan.family.name,
-        "dtype": plan.dtype,
-        **asdict(plan.conversion.parallelism),
+        "family": conversion.family.name,
+        "dtype": conversion.dtype,
+        **asdict(conversion.parallelism),
         "source_bytes": conversion.source_bytes,
         "rank_bytes": [rank.num_bytes for rank in conversion.ranks],
         "tensors": count_tensors(conversion),
@@ -51,8 +53,7 @@ def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mappin
 
 def summary(facts: Mapping[str, Json]) -> str:
     """Ranks, dtype and size, and how many tensors changed their dtype."""
-    ranks = len(facts["rank_bytes"])
-    told = f"{ranks} rank file{'s' if ranks != 1 else ''}, {facts['dtype']}"
+    told = f"{counted(len(facts['rank_bytes']), 'rank file')}, {facts['dtype']}"
     cast = facts["tensors"]["cast"]
     return f"{told}, {sum(facts['rank_bytes']):,} bytes" + (f", {cast} cast" if cast else "")
 

@@ -10,6 +10,7 @@ from pipeline.journal import clear
 from pipeline.plan import SourcePlan
 from pipeline.progress import Progress
 from pipeline.stages.stage import Inputs, Stage
+from pipeline.wording import counted
 
 
 def settings(plan: SourcePlan) -> Json:
@@ -44,7 +45,7 @@ def summary(facts: Mapping[str, Json]) -> str:
     """For example `owner/name at 0123456789ab, 9 files, 1,519.4 MB`."""
     total_bytes = sum(file["size_bytes"] for file in facts["files"])
     origin = f"{facts['repo']} at {facts['commit'][:12]}" if facts["repo"] else "local folder"
-    return f"{origin}, {len(facts['files'])} files, {total_bytes / 1e6:,.1f} MB"
+    return f"{origin}, {counted(len(facts['files']), 'file')}, {total_bytes / 1e6:,.1f} MB"
 
 
 STAGE = Stage("download", 1, (), settings, run, summary, resumable=True)

@@ -15,12 +15,25 @@ from pipeline.stages.stage import Inputs, Stage
 
 
 def settings(plan: Plan) -> Json:
-    """The recipe and the tools are written into the manifest, so they decide its bytes."""
+    """The recipe and the tools are written into the manifest, so they decide its bytes.
+
+    The manifest also names the tools of the stages before, which are no part of any key.
+    """
     return {"recipe": portable_recipe(plan.recipe, plan.source.listing), "tools": _tools(plan)}
 
 
 def _tools(plan: Plan) -> dict[str, str]:
     return {"trtllm-pack": __version__, **plan.build_tools}
+
+
+def _all_tools(plan: Plan, inputs: Inputs) -> dict[str, str]:
+    """Every tool whose work is in the release; of one in several versions, all of them."""
+    versions: dict[str, set[str]] = {}
+    made_by = [tools for each in inputs.values() for tools in each.manifest.made_by.values()]
+    for tools in (*made_by, _tools(plan)):
+        for name, version in tools.items():
+            versions.setdefault(name, set()).add(version)
+    return {name: ", ".join(sorted(found)) for name, found in versions.items()}
 
 
 def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
@@ -36,7 +49,7 @@ def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mappin
         inputs,
         name=name,
         recipe=portable_recipe(plan.recipe, plan.source.listing),
-        tools=_tools(plan),
+        tools=_all_tools(plan, inputs),
         progress=progress,
     )
     return finish_release(out_dir, manifest, plan.recipe.package.formats, progress)

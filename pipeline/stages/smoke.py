@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from pipeline.artifact import Json, check_digests, write_json
@@ -24,6 +23,7 @@ from pipeline.engines.generation import Generation
 from pipeline.engines.generator import GenerationRequest, Generator
 from pipeline.engines.reference import open_reference
 from pipeline.errors import MachineError
+from pipeline.installed import installed
 from pipeline.plan import Plan
 from pipeline.progress import Progress
 from pipeline.recipe.smoke_section import Compare
@@ -31,9 +31,13 @@ from pipeline.smoke_test.prompts import SmokePrompt, smoke_prompts
 from pipeline.smoke_test.record import RECORD_NAME, check_expectations, smoke_record
 from pipeline.stages.stage import Inputs, Stage
 from pipeline.tokenizer import TextStream, end_token_ids, load_tokenizer
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+TOOLS = ("onnxruntime", "onnxruntime-gpu", "tokenizers", "transformers")
+"""What is in the key: they make the text."""
 
 NO_ENGINE = "the engine was not executed, but what it would be compared with was"
 
@@ -49,18 +53,8 @@ def settings(plan: Plan) -> Json:
         "executor": plan.executor,
         "executor_reason": plan.executor_reason,
         "gpus": sorted({gpu.name for gpu in plan.hardware.gpus if plan.executor == "engine"}),
-        "tools": _versions("onnxruntime", "onnxruntime-gpu", "tokenizers", "transformers"),
+        "tools": installed(TOOLS),
     }
-
-
-def _versions(*names: str) -> dict[str, str]:
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:
@@ -196,10 +190,10 @@ def summary(facts: Mapping[str, Json]) -> str:
     by, num_expectations = facts["executed_by"], facts["num_expectations"]
     held = f"all {num_expectations} expectations hold" if num_expectations else "nothing expected"
     observed = f", attention {_SEEN[facts['observed']]}" if "observed" in facts else ""
-    prompts = "1 prompt" if facts["num_prompts"] == 1 else f"{facts['num_prompts']} prompts"
     return (
-        f"{prompts}, {held}, {facts['num_tokens']} tokens by "
-        f"{by['backend']} {by['version']} on {by['device']}{observed}"
+        f"{counted(facts['num_prompts'], 'prompt')}, {held}, "
+        f"{counted(facts['num_tokens'], 'token')} by {by['backend']} {by['version']} "
+        f"on {by['device']}{observed}"
     )
 
 

@@ -5,14 +5,13 @@ Where the recipe asks for it, both are also executed and their logits compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.artifact import Json, write_json
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
 from pipeline.errors import RecipeError, VerificationError
+from pipeline.installed import installed
 from pipeline.parity.logits import LogitsCheck, compare_logits
 from pipeline.parity.record import logits_text
 from pipeline.parity.reference import SourceModel
@@ -41,19 +40,13 @@ def settings(plan: Plan) -> Json:
 
     Where logits are compared, also how, and by which versions.
     """
-    rules = {"rules": plan.family.digest()}
+    rules = {"rules": plan.conversion.family.digest()}
     verify = plan.recipe.verify
     if not verify.logits:
         return rules
     code = plan.recipe.source.remote_code
     logits = {"logits": verify.model_dump(mode="json"), **({"code": dict(code)} if code else {})}
-    return {**rules, **logits, "tools": dict(_versions())}
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    for name in LOGITS_TOOLS:
-        with suppress(PackageNotFoundError):  # what is missing is a problem of the plan
-            yield name, version(name)
+    return {**rules, **logits, "tools": installed(LOGITS_TOOLS)}
 
 
 def run(plan: Plan, inputs: Inputs, out_dir: Path, progress: Progress) -> Mapping[str, Json]:

@@ -31,12 +31,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import digest_json
+from pipeline.installed import OURS, installed
 from pipeline.journal import JOURNAL_NAME, Journal, Line, make_writable, read_journal
 from pipeline.weights.files import translated
 from pipeline.weights.layout import ConversionPlan, RankPlan
 from pipeline.weights.schedule import Copy, Pace, Step
 
 FORMAT = 1
+
+ARITHMETIC = ("ml_dtypes", "numpy")
+"""Packages that cast weights and compare them; the constants of decoder graphs are theirs, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +124,12 @@ def find_begun(plan: ConversionPlan, folder: Path) -> Begun | None:
 def _header(plan: ConversionPlan, pace: Pace, inodes: list[int]) -> dict[str, Any]:
     """The first line: of what plan the steps are, and what cuts them; the files that they fill.
 
-    Files that were copied or restored are other files, whatever a journal beside them says.
+    Files that were copied or restored are other files, whatever a journal beside them says. What
+    other versions of the packages that cast have begun is not gone on with: an artifact says by
+    which it was made.
     """
     said = {
+        "by": installed([OURS, *ARITHMETIC]),
         "rules": plan.family.digest(),
         "config": plan.config,
         "parallelism": repr(plan.parallelism),

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,9 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubEmulator
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    # The hub lives in this process: where one has to wait for it, the machine is busy.
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 120)
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 120)
     with HubEmulator() as emulator:
 
         def client(repo: str, mirror: str | None, **options: Any) -> HubClient:
@@ -100,3 +104,19 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubEmulator
 
         monkeypatch.setattr(pipeline.sources, "HubClient", client)
         yield emulator
+
+
+@pytest.fixture
+def versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
+    """Versions to pretend, by distribution name; None: not installed."""
+    pretended: dict[str, str | None] = {}
+    real = metadata.version
+
+    def version(name: str) -> str:
+        found = pretended.get(name, "")
+        if found is None:
+            raise metadata.PackageNotFoundError(name)
+        return found or real(name)
+
+    monkeypatch.setattr("pipeline.installed.version", version)
+    return pretended

@@ -270,3 +270,29 @@ def test_a_frozen_run_offline_on_a_machine_that_knows_nothing(
     assert done.code == 5
     assert command("lock", hub_recipe, "--offline", store="another").code == 5
     assert len(hub.requests) == asked
+
+
+def test_sources_or_tools_alone_are_updated(
+    hub: HubEmulator,
+    files: dict[str, bytes],
+    hub_recipe: Path,
+    command: Command,
+    versions: dict[str, str | None],
+) -> None:
+    old = hub.add(REPO, files).commit
+    assert command("lock", hub_recipe).code == 0
+    first = lock_path(hub_recipe).read_text()
+    new = hub.add(REPO, changed(files)).commit
+    versions["numpy"] = "99.1"
+
+    shown = command("lock", hub_recipe, "--check", "--update", "--only", "sources")
+    assert (shown.code, "numpy" in shown.out) == (6, False)
+    assert f"commit {old} -> {new}" in shown.out
+    assert f"run `trtllm-pack lock --update --only sources {hub_recipe}`" in shown.out
+    assert command("lock", hub_recipe, "--update", "--only", "tools").code == 0
+    numpy = json.loads(first)["tools"]["numpy"]
+    assert lock_path(hub_recipe).read_text() == first.replace(
+        f'"numpy": "{numpy}"', '"numpy": "99.1"'
+    )
+    refused = command("lock", hub_recipe, "--only", "tools")
+    assert (refused.code, "hint: add `--update`" in refused.err) == (2, True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -11,23 +10,6 @@ import pytest
 from pipeline.lock import tools
 from pipeline.lock.document import lock_path
 from tests.lock.conftest import LOCAL, Command
-
-
-@pytest.fixture
-def versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
-    """Versions to pretend, by distribution name; None: not installed."""
-    pretended: dict[str, str | None] = {}
-    real = metadata.version
-
-    def version(name: str) -> str:
-        found = pretended.get(name, "")
-        if found is None:
-            raise metadata.PackageNotFoundError(name)
-        return found or real(name)
-
-    for module in ("lock.tools", "engines.onnxruntime.engine"):
-        monkeypatch.setattr(f"pipeline.{module}.version", version)
-    return pretended
 
 
 def test_tools_count_for_the_stages_that_would_work(
@@ -91,7 +73,7 @@ def test_a_package_without_an_engine_is_held_to_its_lock(
     document = json.loads(lock_path(recipe).read_text())
     assert (list(document["tools"]), document["build_tools"]) == (["trtllm-pack"], {})
     assert command("plan", recipe, "--frozen").code == 0
-    monkeypatch.setattr("pipeline.lock.tools.__version__", "9.9")
+    monkeypatch.setattr("pipeline.installed.__version__", "9.9")
     refused = command("run", recipe, "--frozen")
     assert refused.code == 6
     assert "package: the tools are not those" in refused.err
@@ -172,3 +154,16 @@ def test_merging_takes_one_side_of_what_belongs_together() -> None:
     assert tools.merged_build_tools(["t"], whole, other, update=False) == whole
     assert tools.merged_build_tools(["t"], whole, other, update=True) == other
     assert tools.merged_build_tools(["t"], {}, {}, update=True) == {}
+
+
+@pytest.mark.parametrize("found", [None, "", "1.0 beta", "1\n2"])
+def test_a_package_that_does_not_say_its_version(
+    found: str | None, recipe: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "pipeline.installed.version", lambda name: found if name == "numpy" else "1.0"
+    )
+    refused = command("lock", recipe)
+    assert refused.code == 4
+    assert "the installed package `numpy` does not say its version" in refused.err
+    assert not lock_path(recipe).exists()
