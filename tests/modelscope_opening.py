@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelscope_emulator import ModelScopeEmulator
@@ -18,8 +18,8 @@ from pipeline.sources.remote.memory import RepoMemory
 from pipeline.sources.remote.source import RemoteSource, open_remote
 from pipeline.sources.retry import RetryPolicy
 
-QUICK = Limits(connect_s=2.0, answer_s=0.3, idle_s=0.3, slow_s=0.3, slow_bytes=2000)
-"""For servers that are slow on purpose; others may be slow because the machine is busy."""
+QUICK = Limits(idle_s=0.3, slow_s=0.3, slow_bytes=2000)
+"""For servers that are slow with a body on purpose; any may be slow because the machine is busy."""
 
 
 @dataclass
@@ -61,12 +61,14 @@ class Opening:
         )
 
     def fetch_one(self, name: str, progress: Progress | None = None) -> bytes:
-        """Fetch a single file of the main branch; what it is then."""
-        source = self()
+        """Fetch a single file of the main branch, that alone within `limits`; what it is then."""
+        source = replace(self, limits=LIMITS)()
         file = source.listing.find(name)
         assert file is not None
         shown = Silent() if progress is None else progress
-        (found,) = source.client.fetch(source.commit, [file], source.digests, shown)
+        assert isinstance(source.client, ModelScopeClient)
+        client = replace(source.client, limits=self.limits)
+        (found,) = client.fetch(source.commit, [file], source.digests, shown)
         return found.path.read_bytes()
 
     def stored(self, repo: str = REPO, store: str = "store") -> dict[str, bytes]:

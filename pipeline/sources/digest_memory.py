@@ -1,7 +1,8 @@
 """Remembers SHA-256 digests of local files, so that unchanged gigabytes are hashed once.
 
-A file counts as unchanged while path, size, modification time, inode and device are. The memory is
-a convenience: where it is damaged or cannot be written, it forgets, and files are hashed again.
+A file counts as unchanged while path, size, modification time, inode and device are; a file of
+others (`of_others`) only while its time of change is, too. The memory is a convenience: where it is
+damaged or cannot be written, it forgets, and files are hashed again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+BUSY_S = 5.0
+"""How long one waits for others that read or write the database."""
+
+_GIVEN_UP: set[Path] = set()
+"""Databases whose lock this process did not get: a file system without locks says the same (ENOLCK
+is SQLITE_BUSY; SQLite 3.40, `os_unix.c`), and would be waited for at every file."""
+
 FILE_NAME = "digests.sqlite"
 SETTLED_NS = 2_000_000_000
 """A file changed less than this ago may change again within one tick of its modification time."""
@@ -34,12 +42,22 @@ TABLE = """CREATE TABLE IF NOT EXISTS digests (
 class DigestMemory:
     """The digests in `digests.sqlite` of a store folder, which several processes may share."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, by_change: bool = False) -> None:
         self.root = root
+        self._by_change = by_change
+
+    def of_others(self) -> DigestMemory:
+        """The same, for files that others may write at any time.
+
+        `cp -p`, `tar` and `rsync` set modification times, and may fill the same inode: a checkpoint
+        in place of another, with files of the same sizes and the dates of its archive. Nobody sets
+        the time of the change itself (`st_ctime`). Our own files get a new one with each link.
+        """
+        return DigestMemory(self.root, by_change=True)
 
     def recall(self, path: Path) -> str | None:
         """SHA-256 of an unchanged file in hex, or None. Raises OSError where it is not there."""
-        real, state = _state(path)
+        real, state = self.state(path)
 
         def select(connection: sqlite3.Connection) -> tuple[str, str] | None:
             query = "SELECT sha256, seal FROM digests WHERE path = ? AND state = ?"
@@ -61,7 +79,7 @@ class DigestMemory:
             known = self.recall(path)
             if known is not None:
                 return known
-            before = _state(path)
+            before = self.state(path)
             sha256 = hash_file(path, git_blob=False).sha256
             if self.state(path) != before:
                 raise VerificationError(
@@ -74,14 +92,19 @@ class DigestMemory:
         return sha256
 
     def state(self, path: Path) -> tuple[str, str]:
-        """What tells whether a file has changed: take it before reading what you remember."""
-        return _state(path)
+        """The real path, and what would differ if the file had changed: take it before reading."""
+        real = os.path.realpath(path)
+        stat = os.stat(real)  # noqa: PTH116 (a plain path: it is a key)
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev]
+        if self._by_change:
+            state.append(stat.st_ctime_ns)
+        return real, " ".join(map(str, state))
 
     def remember(self, path: Path, state: tuple[str, str], sha256: str) -> None:
         """Keep the digest of a file as it was in `state`, if it still is and has settled."""
         try:
             young = time.time_ns() - path.stat().st_mtime_ns < SETTLED_NS
-            if young or _state(path) != state:
+            if young or self.state(path) != state:
                 return
         except OSError:
             return
@@ -107,23 +130,19 @@ class DigestMemory:
         import sqlite3
 
         path = self.root / FILE_NAME
+        if path in _GIVEN_UP:
+            return None
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(path, timeout=10)) as connection, connection:
+            with closing(sqlite3.connect(path, timeout=BUSY_S)) as connection, connection:
                 return action(connection)
         except (sqlite3.Error, OSError, UnicodeError) as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                _GIVEN_UP.add(path)
             # Locks and permissions are OperationalError, a subclass; this type itself is damage.
             if type(error) is sqlite3.DatabaseError:
                 _remove(path)
             return None
-
-
-def _state(path: Path) -> tuple[str, str]:
-    """The real path, and everything that would differ if the file had changed."""
-    real = os.path.realpath(path)
-    stat = os.stat(real)  # noqa: PTH116 (a plain path: it is a key)
-    state = (stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_dev)
-    return real, " ".join(map(str, state))
 
 
 def _seal(path: str, state: str, sha256: str) -> str:

@@ -63,6 +63,9 @@ class LocalSource:
         }
         return assemble(self.read_text(CONFIG_NAME), index, headers)
 
+    def doubt(self) -> None:
+        """Nothing: what a plan is made from was read from the files themselves."""
+
     def read_text(self, name: str) -> bytes:
         """The bytes of a small file of the listing."""
         file = self.listing.find(name)
@@ -121,7 +124,7 @@ def open_local(
     `LocalSource.hashed`. Raises RecipeError where the folder is not a checkpoint that we read,
     VerificationError where its index or names are wrong, MachineError where it cannot be read.
     """
-    folder = _find_folder(where, base_dir)
+    folder, memory = _find_folder(where, base_dir), memory.of_others()
     try:
         names = frozenset((*_names(folder), *(name for name in code if (folder / name).exists())))
         index = _read_text(folder / INDEX_NAME, INDEX_NAME) if INDEX_NAME in names else None

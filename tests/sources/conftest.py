@@ -45,6 +45,9 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubEmulator
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    # The hub lives in this process: where one has to wait for it, the machine is busy.
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 120)
+    monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 120)
     with HubEmulator() as emulator:
         yield emulator
 

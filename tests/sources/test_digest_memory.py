@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,11 @@ def test_a_changed_file_is_hashed_again(change: str, path: Path, memory: DigestM
     assert memory.digest(path) == B
 
 
-def test_a_file_that_may_still_change_is_not_remembered(path: Path, memory: DigestMemory) -> None:
+def test_a_file_that_may_still_change_is_not_remembered(
+    path: Path, memory: DigestMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Also on a machine that is busy.
+    monkeypatch.setattr("pipeline.sources.digest_memory.SETTLED_NS", 10**15)
     path.write_bytes(b"aaaa")
     assert memory.digest(path) == A
     assert memory.recall(path) is None
@@ -130,3 +135,18 @@ def test_many_processes_share_it(tmp_path: Path, memory: DigestMemory) -> None:
     assert [(child.communicate()[1], child.returncode) for child in children] == [(b"", 0)] * 4
     for number, path in enumerate(paths):
         assert memory.recall(path) == hashlib.sha256(b"%d" % number).hexdigest()
+
+
+def test_a_database_that_is_locked_for_ever_is_waited_for_once(
+    path: Path, memory: DigestMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system without locks looks like that, too."""
+    monkeypatch.setattr("pipeline.sources.digest_memory.BUSY_S", 0.01)
+    monkeypatch.setattr("pipeline.sources.digest_memory._GIVEN_UP", set())
+    memory.digest(path)
+    with closing(sqlite3.connect(memory.root / FILE_NAME)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert memory.recall(path) is None
+        assert memory.digest(path) == A
+    monkeypatch.setattr(sqlite3, "connect", lambda *_, **__: pytest.fail("waited again"))
+    assert memory.digest(path) == A

@@ -45,6 +45,17 @@ def check_address(address: str, *, loopback: bool) -> SplitResult:
     return parts
 
 
+def is_web_address(address: str) -> bool:
+    """Whether an address names a host to be asked by http or https, as far as can be seen."""
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return False
+    is_plain = all(letter.isprintable() for letter in address)
+    return is_plain and parts.scheme in PORTS and bool(host) and _is_host(host or "") and port != 0
+
+
 def origin(parts: SplitResult) -> tuple[str, str, int]:
     """Scheme, host and port: what a token is for."""
     assert parts.hostname is not None

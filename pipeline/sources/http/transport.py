@@ -46,11 +46,17 @@ class ConnectionFailed(ConnectionError):
 
 
 class Refused(Exception):
-    """An answer with another status than 200 and 206, and the beginning of its body."""
+    """An answer with another status than 200 and 206, and the beginning of its body.
 
-    def __init__(self, status: int, headers: Message, body: bytes) -> None:
+    `elsewhere` is the host, if it is another than was asked first.
+    """
+
+    def __init__(
+        self, status: int, headers: Message, body: bytes, elsewhere: str | None = None
+    ) -> None:
         super().__init__(f"HTTP {status}")
         self.status, self.headers, self.body = status, headers, body
+        self.elsewhere = elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +138,9 @@ def open_address(get: Get) -> Iterator[Answer]:
             answer = Answer(response)
             _refuse_encoding(answer)
             if response.status not in {200, 206}:
-                raise Refused(response.status, response.headers, answer.read(MAX_REFUSAL_BYTES))
+                elsewhere = None if is_ours else parts.netloc
+                body = answer.read(MAX_REFUSAL_BYTES)
+                raise Refused(response.status, response.headers, body, elsewhere)
             yield answer
             return
     raise Misdirected(f"more than {get.limits.redirects} other addresses, one after the other")

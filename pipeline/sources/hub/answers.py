@@ -10,15 +10,25 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from pipeline.checkpoint.strict_json import printable
 from pipeline.errors import RemoteError
+from pipeline.sources.http.addresses import PORTS
 from pipeline.sources.hub.endpoints import without_user
 from pipeline.sources.hub.requests import ENDPOINT_HINT
 
 REPO_PATH = re.compile(r"/api/models/([^/?#]+/[^/?#]+)(/revision/[^/?#]+)?/?")
 INVALID_TOKEN = "Invalid credentials"  # noqa: S105 (words of a message)
+
+STATUS_HINTS = {
+    407: "a proxy in between wants a name and a password: `http://NAME:PASSWORD@HOST:PORT`, in the "
+    "variable that names it",
+    429: "wait some minutes; with a token in `HF_TOKEN` the limits are higher",
+    451: "it may not be given out where this machine is: name another repo, or a folder by "
+    "`source.path`",
+    511: "log in to the network that this machine is in, then run again",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +52,25 @@ class Request:
         """Host and port of the hub."""
         return urlsplit(self.endpoint).netloc.rpartition("@")[2] or self.endpoint
 
+    def who(self, address: object) -> str:
+        """The subject of a message: the hub, or where it sends us, if that was asked instead."""
+        try:
+            asked, own = urlsplit(str(address or self.endpoint)), urlsplit(self.endpoint)
+            is_hub = (asked.hostname, _port(asked)) == (own.hostname, _port(own))
+        except ValueError:
+            is_hub = True
+        if is_hub or not asked.hostname:
+            return f"`{self.host}`"
+        return f"`{printable(asked.netloc.rpartition('@')[2])}`, where `{self.host}` sends us,"
+
 
 def explain_refusal(response: Any, request: Request, *, may_pass: bool) -> RemoteError:
     """The hub, or the storage that it redirects to, answered with an error."""
+    return _explain_code(response, request) or _explain_status(response, request, may_pass=may_pass)
+
+
+def _explain_code(response: Any, request: Request) -> RemoteError | None:
+    """What the hub itself says of a repo; None where it says nothing that we know."""
     status, code = response.status_code, response.headers.get("X-Error-Code")
     if code == "GatedRepo":
         return RemoteError(
@@ -71,29 +97,44 @@ def explain_refusal(response: Any, request: Request, *, may_pass: bool) -> Remot
             f"the repo `{request.repo}` is disabled on the hub (HTTP {status})",
             hint="its page says why; name another repo, or a folder by `source.path`",
         )
-    if code == "EntryNotFound" or status == 404:
+    return None
+
+
+def _explain_status(response: Any, request: Request, *, may_pass: bool) -> RemoteError:
+    """What a bare status means, by whoever answered with it."""
+    status, who = response.status_code, request.who(getattr(response, "url", None))
+    if status == 404 and who == request.who(None):
         return RemoteError(
-            f"{request.what} is not on the hub (HTTP {status})",
+            f"{request.what} is not on the hub (HTTP 404)",
             hint="check `source.repo` and `source.revision`; a commit can have been taken back",
+        )
+    if status == 404:
+        return RemoteError(
+            f"{who} does not have {request.what} (HTTP 404)",
+            hint="the hub lists it: try again later, and tell whoever runs that hub",
         )
     if is_storage(response):
         return RemoteError(
-            f"the storage of `{request.host}` refuses {request.what} (HTTP {status})",
+            f"{who} refuses {request.what} (HTTP {status})",
             hint="it did not take an address that the hub had signed: check the clock of this "
             "machine, and proxies in between",
         )
     if status in {401, 403}:
         return RemoteError(
-            f"`{request.host}` refuses access to {request.what} (HTTP {status})",
+            f"{who} refuses access to {request.what} (HTTP {status})",
             hint=_token_hint(
                 request,
                 "check that the token in `HF_TOKEN`, or of `hf auth login`, is valid and may read",
             ),
         )
-    hint = "try again later" if may_pass else ENDPOINT_HINT
-    if status == 429:
-        hint = "wait some minutes; with a token in `HF_TOKEN` the limits are higher"
-    return RemoteError(f"`{request.host}` answered {request.what} with HTTP {status}", hint=hint)
+    usual = "try again later" if may_pass else ENDPOINT_HINT
+    return RemoteError(
+        f"{who} answered {request.what} with HTTP {status}", hint=STATUS_HINTS.get(status, usual)
+    )
+
+
+def _port(parts: SplitResult) -> int | None:
+    return parts.port or PORTS.get(parts.scheme)
 
 
 def is_storage(response: Any) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from threading import Lock
 
 from pipeline.errors import MachineError
 from pipeline.sources.copying import hash_file
@@ -18,8 +18,9 @@ from pipeline.sources.copying import hash_file
 MAX_LINKS = 8
 NUM_SHA1_DIGITS = 40
 
-_removing = Lock()
-"""Files of equal content share a blob: it is looked at and removed in one step."""
+LOCK_S = 30.0
+"""How long the client's lock of a blob is waited for. Whoever holds it for longer is fetching the
+blob, and would not if the wrong one were still there."""
 
 
 def clear_odd(entries: tuple[Path, ...]) -> None:
@@ -46,20 +47,36 @@ def clear_odd(entries: tuple[Path, ...]) -> None:
             ) from None
 
 
-def discard(path: Path, cache: Path, is_unchanged: Callable[[], bool]) -> None:
+def discard(path: Path, cache: Path, lock: Path, is_unchanged: Callable[[], bool]) -> None:
     """Remove a file with wrong content from the cache, so that it is not used again.
 
-    `path` is an entry of a snapshot. Its blob stays where it is what its name says (then the entry
-    led to the blob of another file), where it is another by now, and where it is outside of
-    `cache`.
+    `path` is an entry of a snapshot, `lock` that of its blob. Nothing is removed where it is
+    another file by now: files of equal content share a blob, also in other processes, and one of
+    them may have fetched it anew. Of a blob that is what its name says (the entry led to the blob
+    of another file), and of what is outside of `cache`, the entry alone is removed.
     """
     links = list(_links(path))
     blob = links[-1]
-    with _removing:
-        keeps_blob = not is_unchanged() or (len(links) > 1 and _is_what_it_is_called(blob))
+    with _locked(lock):
+        if not is_unchanged():
+            return
+        keeps_blob = len(links) > 1 and _is_what_it_is_called(blob)
         for link in links[:1] if keeps_blob else links:
             if link == path or link.parent.resolve().is_relative_to(cache.resolve()):
                 link.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(lock: Path) -> Iterator[None]:
+    """Keep every client from bringing a blob meanwhile, as far as the file system has locks."""
+    from filelock import Timeout
+    from huggingface_hub.utils import WeakFileLock
+
+    with ExitStack() as stack:
+        with suppress(OSError, Timeout):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(WeakFileLock(lock, timeout=LOCK_S))
+        yield
 
 
 def _is_odd(entry: Path) -> bool:

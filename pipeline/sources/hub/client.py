@@ -7,23 +7,22 @@ outside of `local_dir`. The client does not compare content with digests; `files
 
 from __future__ import annotations
 
-import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pipeline.errors import MachineError, RemoteError
 from pipeline.progress import Progress
 from pipeline.sources.crew import CutOffError, Job, Limits, run_jobs
 from pipeline.sources.hub.answers import Request
-from pipeline.sources.hub.errors import explain, explain_cut, from_xet, judge
-from pipeline.sources.hub.line import Line, http_library
+from pipeline.sources.hub.causes import from_xet, judge
+from pipeline.sources.hub.errors import explain_cut, telling
+from pipeline.sources.hub.line import Line
 from pipeline.sources.hub.listing import parse_listing
+from pipeline.sources.hub.quiet import quiet
 from pipeline.sources.hub.requests import read_head, read_listing
 from pipeline.sources.listing import SourceFile
 from pipeline.sources.retry import RetryPolicy, Transient, with_retry
@@ -35,10 +34,6 @@ STALL_TIMEOUTS = 4
 
 XET_FACTOR = 4
 """The xet storage repeats by itself, and tells nobody."""
-
-CHUNK_BYTES = {"httpx": 64 << 10, "requests": 1 << 20}
-"""In what pieces the client is to write, by its HTTP library. Its own 10 MB hide for long that
-little comes, and cost a third of the speed (httpx; measured on loopback)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +78,14 @@ class HubClient:
         """Bring a file into the client's cache, in a job that is watched. Not yet verified."""
         _refuse_too_large(file)
         request = self._request(commit, file.name)
+        digest = file.sha256 or file.git_blob
 
         def get(_: Line) -> Path:
             return self._get(commit, file, progress)
 
         with telling(request):
             return with_retry(
-                lambda: job.attempt(Line(commit, file.size_bytes), get),
+                lambda: job.attempt(Line(commit, file.size_bytes, digest), get),
                 lambda error: self._judge_download(error, file),
                 self.policy,
                 progress.note,
@@ -127,7 +123,7 @@ class HubClient:
 
     def explain_cut(self, commit: str, file: SourceFile, cut: CutOffError) -> RemoteError:
         """Why a file was not waited for any longer."""
-        return explain_cut(cut, self._request(commit, file.name))
+        return explain_cut(cut, self._request(commit, file.name), by_xet=_uses_xet())
 
     def blobs(self) -> Path:
         """Where the client's cache has the content of this repo's files."""
@@ -141,6 +137,11 @@ class HubClient:
         blobs = self.blobs()
         blob = blobs / str(file.sha256 or file.git_blob)
         return blobs.parent / "snapshots" / commit / file.name, blob
+
+    def lock(self, file: SourceFile) -> Path:
+        """The lock of all clients for the content of a file (`file_download.py`, 0.36 and 2.4)."""
+        folder = self.blobs().parent
+        return folder.parent / ".locks" / folder.name / f"{file.sha256 or file.git_blob}.lock"
 
     def drop_partial(self, file: SourceFile) -> None:
         """Remove what the client would resume of a file (before its 1.0)."""
@@ -168,10 +169,12 @@ class HubClient:
         """Let the client fetch a file; where its xet storage fails, once more by plain HTTP."""
         from huggingface_hub import constants
 
+        # Asked before: another thread, whose file failed as well, may turn it off meanwhile.
+        by_xet = not constants.HF_HUB_DISABLE_XET
         try:
             return self._ask_client(commit, file)
         except Exception as error:
-            if constants.HF_HUB_DISABLE_XET or not from_xet(error):
+            if not by_xet or not from_xet(error):
                 raise
             progress.note(f"the xet storage failed for `{file.name}`; using plain HTTP")
         constants.HF_HUB_DISABLE_XET = True
@@ -208,65 +211,6 @@ class HubClient:
 
         endpoint = (self.endpoint or str(constants.ENDPOINT)).rstrip("/")
         return Request(endpoint, self.repo, revision, name, anonymous=self.anonymous)
-
-
-@contextmanager
-def telling(request: Request) -> Iterator[None]:
-    """Tell failures of hub, network and cache in our words; others pass as they are."""
-    try:
-        yield
-    except Exception as error:
-        explained = explain(error, request)
-        if explained is None:
-            raise
-        raise explained from None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No bars, warnings or log lines of the client: what matters reaches the user through us.
-
-    For the one thread that others work for. Meanwhile the client also writes in pieces of our size,
-    and does not ask who called it (its 2.x asks its own endpoint for a list of programs, even where
-    a mirror is named, or nothing is to be asked).
-    """
-    from huggingface_hub import constants, logging
-    from huggingface_hub.utils import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
-    bars, verbosity = not are_progress_bars_disabled(), logging.get_verbosity()
-    ours = {
-        "DOWNLOAD_CHUNK_SIZE": CHUNK_BYTES[http_library()],
-        "HF_HUB_DISABLE_TELEMETRY": True,
-    }
-    with warnings.catch_warnings(), _constants(constants, ours):
-        warnings.simplefilter("ignore")
-        if bars:
-            disable_progress_bars()
-        if "HF_HUB_VERBOSITY" not in os.environ and not os.environ.get("HF_DEBUG"):
-            logging.set_verbosity_error()
-        try:
-            yield
-        finally:
-            logging.set_verbosity(verbosity)
-            if bars:
-                enable_progress_bars()
-
-
-@contextmanager
-def _constants(module: ModuleType, values: Mapping[str, object]) -> Iterator[None]:
-    """Other settings of the client for a while."""
-    before = {name: getattr(module, name) for name in values}
-    for name, value in values.items():
-        setattr(module, name, value)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            setattr(module, name, value)
 
 
 def _uses_xet() -> bool:

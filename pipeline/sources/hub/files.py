@@ -18,10 +18,11 @@ from pipeline.sources.copying import FileDigests, hash_file
 from pipeline.sources.crew import CutOffError, Job, run_jobs
 from pipeline.sources.digest_memory import DigestMemory
 from pipeline.sources.hub.cache_entries import clear_odd, discard
-from pipeline.sources.hub.client import HubClient, quiet
+from pipeline.sources.hub.checks import TooLongError
+from pipeline.sources.hub.client import HubClient
 from pipeline.sources.hub.download_watch import DownloadWatch
 from pipeline.sources.hub.following import Follower
-from pipeline.sources.hub.line import TooLongError
+from pipeline.sources.hub.quiet import quiet
 from pipeline.sources.listing import SourceFile
 from pipeline.sources.remote.client import Verified
 
@@ -30,6 +31,9 @@ FILE_THREADS = 4
 
 ATTEMPTS = 2
 """How often a file is fetched whose content is wrong."""
+
+MAX_VANISHED = 6
+"""How often others may take a file away from us, which says nothing about its content."""
 
 ABANDONED_S = 86_400
 RANDOM_PART = "[0-9a-f]" * 8
@@ -101,10 +105,14 @@ def _fetch(
     was_there = client.cached(commit, file.name) is not None
     if not was_there:
         remove_abandoned(client.blobs(), file)
-    for _ in range(attempts):
+    vanished = tried = 0
+    while tried < attempts:
+        tried += 1
         try:
             with _following(file, watch) as follower:
                 path = client.download(job, commit, file, progress)
+                # Clients of other processes take the entry away for a moment, to link it anew.
+                blob = path.resolve(strict=True)
                 state = digests.state(path)
                 found = _digests(path, file, digests, follower)
         except TooLongError as error:
@@ -112,12 +120,16 @@ def _fetch(
             told = str(error)
         except FileNotFoundError:  # another file shares its blob, and found that to be wrong
             told = "nothing: it vanished while it was read"
+            vanished += 1
+            if vanished <= MAX_VANISHED:
+                tried -= 1
+                continue
         else:
             if _is_published(found, file):
                 watch.finish(was_there=was_there)
-                return Verified(path, found), state
+                return Verified(blob, found), state
             told = f"{found.size_bytes} bytes, digest `{found.git_blob or found.sha256}`"
-            _give_up(client, digests, path, state)
+            _give_up(client, file, digests, path, state)
         was_there = False
         progress.note(f"`{file.name}` came with wrong content")
     raise VerificationError(
@@ -132,7 +144,13 @@ def _fetch(
     )
 
 
-def _give_up(client: HubClient, digests: DigestMemory, path: Path, state: tuple[str, str]) -> None:
+def _give_up(
+    client: HubClient,
+    file: SourceFile,
+    digests: DigestMemory,
+    path: Path,
+    state: tuple[str, str],
+) -> None:
     """Take a file with wrong content out of the client's cache, as it was in `state`."""
 
     def is_unchanged() -> bool:
@@ -142,7 +160,7 @@ def _give_up(client: HubClient, digests: DigestMemory, path: Path, state: tuple[
             return False
 
     digests.forget(path)
-    discard(path, client.blobs().parent.parent, is_unchanged)
+    discard(path, client.blobs().parent.parent, client.lock(file), is_unchanged)
 
 
 def remove_abandoned(blobs: Path, file: SourceFile) -> None:

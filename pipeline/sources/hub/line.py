@@ -8,7 +8,6 @@ HTTP session sees every answer first: errors are raised at once, for the one ret
 
 from __future__ import annotations
 
-import re
 import socket
 import threading
 import time
@@ -17,63 +16,30 @@ from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 from pipeline.sources.crew import CutOffError
-
-COMMIT_HEADER = "X-Repo-Commit"
-ETAG_HEADERS = ("X-Linked-Etag", "ETag")
-ETAG = re.compile(r'(W/)?"?[A-Za-z0-9][A-Za-z0-9._-]{0,127}"?')
-"""What may become the name of a file in the client's cache."""
-
-SPARE_BYTES = 64 << 10
-"""How much may come beyond what a file has: answers around it, such as tokens, are that small."""
+from pipeline.sources.hub.checks import WrongAnswerError, check_answer
 
 MAX_REDIRECTS = 10
 """In a row. A hub makes one or two; some versions of the client follow without end."""
 
-RANGE = re.compile(r"bytes=(\d{1,18})-")
-PARTIAL_CONTENT = 206
-SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):")
-
 _of_thread = threading.local()
-
-
-class RefusedError(Exception):
-    """The hub, or who it redirects to, answered with an error."""
-
-    def __init__(self, response: Any) -> None:
-        super().__init__(f"HTTP {response.status_code}")
-        self.response = response
-
-
-class WrongAnswerError(Exception):
-    """The hub says something that the client must not act on."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-class NoAddressError(Exception):
-    """A redirect leads to what is no address of the web."""
-
-
-class TooLongError(Exception):
-    """More came than the file has that was asked for: whatever it is, it is not that."""
-
-    def __init__(self, max_bytes: int) -> None:
-        super().__init__(f"more than {max_bytes} bytes came")
-        self.max_bytes = max_bytes
 
 
 class Line:
     """The connection of one attempt.
 
-    `commit` is what the hub's answers must be about; `size_bytes` what the file has that the client
-    is to bring, None where our own code reads no more than it wants.
+    `commit` is what the hub's answers must be about; `size_bytes` and `digest` are those of the
+    file that the client is to bring, None where our own code reads no more than it wants.
     """
 
-    def __init__(self, commit: str | None = None, size_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        commit: str | None = None,
+        size_bytes: int | None = None,
+        digest: str | None = None,
+    ) -> None:
         self.commit = commit
         self.size_bytes = size_bytes
+        self._digest = digest
         self.num_bytes = 0
         """Bytes that our own code has read; the client's are seen in its partial file."""
 
@@ -137,64 +103,11 @@ class Line:
         self.check()
         self._answer = answer
         self.num_answers += 1
-        if answer.status_code >= 400:
-            # Its body may be endless, and the client would read it: its headers say enough.
-            raise RefusedError(answer)
         self._redirects = self._redirects + 1 if answer.status_code >= 300 else 0
         if self._redirects > MAX_REDIRECTS:
             raise WrongAnswerError("redirects in a circle")
-        commit = answer.headers.get(COMMIT_HEADER)
-        if None not in {commit, self.commit} and commit != self.commit:
-            raise WrongAnswerError("answers for another commit than was asked for")
-        if answer.request.method == "HEAD":
-            _check_etags(answer.headers)
-        elif answer.status_code >= 300:
-            _check_location(answer.headers)
-            _bound(answer, SPARE_BYTES, WrongAnswerError("sends a redirect that does not end"))
-        elif self.size_bytes is not None:
-            left_bytes = self.size_bytes - _first_byte(answer) + SPARE_BYTES
-            _bound(answer, left_bytes, TooLongError(self.size_bytes))
+        check_answer(answer, self.commit, self.size_bytes, self._digest)
         self.check()
-
-
-def _check_etags(headers: Any) -> None:
-    """The client names files of its cache by what `HEAD` says, wherever that name leads."""
-    for name in ETAG_HEADERS:
-        if not ETAG.fullmatch(headers.get(name) or "none"):
-            raise WrongAnswerError(f"sends an `{name}` that is no name for a file")
-
-
-def _check_location(headers: Any) -> None:
-    """The HTTP libraries tell such addresses by errors that look like a connection's (httpx)."""
-    scheme = SCHEME.match(headers.get("Location") or "")
-    if scheme and scheme[1].lower() not in {"http", "https"}:
-        raise NoAddressError("redirects to no address of the web")
-
-
-def _first_byte(answer: Any) -> int:
-    """Where in the file a part begins that was asked for."""
-    asked = RANGE.match(answer.request.headers.get("Range") or "")
-    return int(asked[1]) if asked and answer.status_code == PARTIAL_CONTENT else 0
-
-
-def _bound(answer: Any, max_bytes: int, error: Exception) -> None:
-    """Let whoever reads a body have no more than that, decoded, and raise this error in its place.
-
-    Both HTTP libraries read every body through one method of the answer.
-    """
-    name = "iter_bytes" if hasattr(answer, "iter_bytes") else "iter_content"
-    whole = getattr(answer, name)
-
-    def bounded(*args: Any, **kwargs: Any) -> Iterator[bytes]:
-        num_bytes = 0
-        for block in whole(*args, **kwargs):
-            num_bytes += len(block)
-            if num_bytes > max_bytes:
-                answer.close()
-                raise error
-            yield block
-
-    setattr(answer, name, bounded)
 
 
 def _before(_: Any) -> None:

@@ -12,8 +12,8 @@ from pipeline.sources.hub.client import HubClient
 from pipeline.sources.hub.endpoints import HUB, own_endpoint, without_user
 from pipeline.sources.hub.files import fetch_files
 from pipeline.sources.hub.requests import ENDPOINT_HINT
-from pipeline.sources.listing import RepoKind, SourceFile
-from pipeline.sources.remote.client import Verified
+from pipeline.sources.listing import SourceFile
+from pipeline.sources.remote.client import Place, Verified
 from pipeline.sources.remote.memory import RepoMemory
 from pipeline.sources.remote.source import RemoteSource, open_remote
 
@@ -25,35 +25,11 @@ class HubRepo:
     client: HubClient
 
     @property
-    def kind(self) -> RepoKind:
-        """What kind of site it is."""
-        return "hub"
-
-    @property
-    def told(self) -> str:
-        """The site, as messages call it."""
-        return "the hub"
-
-    @property
-    def repo(self) -> str:
-        """`owner/name`."""
-        return self.client.repo
-
-    @property
-    def endpoint(self) -> str | None:
-        """Its address as it may be shown, if it is not the hub's own."""
+    def place(self) -> Place:
+        """The repo and its site."""
         endpoint = self.client.endpoint or own_endpoint()
-        return None if endpoint == HUB else without_user(endpoint)
-
-    @property
-    def endpoint_hint(self) -> str:
-        """What to look at where something answers that should not."""
-        return ENDPOINT_HINT
-
-    @property
-    def default_revision(self) -> str:
-        """The main branch of every repo there."""
-        return "main"
+        shown = None if endpoint == HUB else without_user(endpoint)
+        return Place("hub", "the hub", self.client.repo, shown, ENDPOINT_HINT, "main")
 
     def is_offline(self) -> bool:
         """No request may be made."""

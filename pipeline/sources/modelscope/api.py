@@ -29,7 +29,12 @@ from pipeline.errors import RemoteError, VerificationError
 from pipeline.sources.http.pace import Limits
 from pipeline.sources.http.transport import LIMITS, Get, Refused, open_address
 from pipeline.sources.listing import COMMIT, SourceFile
-from pipeline.sources.modelscope.errors import NotUnderstood, Request, no_revision
+from pipeline.sources.modelscope.errors import (
+    ENDPOINT_HINT,
+    NotUnderstood,
+    Request,
+    no_revision,
+)
 from pipeline.sources.modelscope.site import Site
 
 DEFAULT_REVISION = "master"
@@ -82,7 +87,9 @@ class Api:
             file = _source_file(entry)
             if files.setdefault(file.name, file) != file:
                 name = printable(file.name)
-                raise VerificationError(f"`{self.repo}` lists `{name}` twice, as different files")
+                raise VerificationError(
+                    f"`{self.repo}` lists `{name}` twice, as different files", hint=ENDPOINT_HINT
+                )
         if not files:
             raise no_revision(Request(self.site, self.repo, commit))
         return tuple(files.values())

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from threading import Lock
 from typing import TypeVar
 
 from pipeline.checkpoint.safetensors_file import LENGTH_BYTES, header_bytes
@@ -30,11 +29,12 @@ from pipeline.sources.digest_memory import DigestMemory
 from pipeline.sources.http.download import GAIN_BYTES, Patience, content_range, download
 from pipeline.sources.http.pace import Limits
 from pipeline.sources.http.transport import LIMITS, Answer, ConnectionFailed, Get, open_address
-from pipeline.sources.listing import COMMIT, RepoKind, SourceFile
+from pipeline.sources.listing import COMMIT, SourceFile
 from pipeline.sources.modelscope.api import DEFAULT_REVISION, USER_AGENT, Api
 from pipeline.sources.modelscope.errors import ENDPOINT_HINT, Request, judge, telling
+from pipeline.sources.modelscope.locked_progress import LockedProgress
 from pipeline.sources.modelscope.site import Site
-from pipeline.sources.remote.client import OFFLINE_HINT, Verified
+from pipeline.sources.remote.client import OFFLINE_HINT, Place, Verified
 from pipeline.sources.retry import RetryPolicy, with_retry
 
 T = TypeVar("T")
@@ -58,29 +58,10 @@ class ModelScopeClient:
     gain_bytes: int = GAIN_BYTES
 
     @property
-    def kind(self) -> RepoKind:
-        """What kind of site it is."""
-        return "modelscope"
-
-    @property
-    def told(self) -> str:
-        """The site, as messages call it."""
-        return "ModelScope"
-
-    @property
-    def endpoint(self) -> str | None:
-        """Its address, if it is not the site's usual one."""
-        return self.site.elsewhere
-
-    @property
-    def endpoint_hint(self) -> str:
-        """What to look at where something answers that should not."""
-        return ENDPOINT_HINT
-
-    @property
-    def default_revision(self) -> str:
-        """The main branch of every repo there."""
-        return DEFAULT_REVISION
+    def place(self) -> Place:
+        """The repo and its site."""
+        shown = self.site.elsewhere
+        return Place("modelscope", "ModelScope", self.repo, shown, ENDPOINT_HINT, DEFAULT_REVISION)
 
     def is_offline(self) -> bool:
         """No request may be made. The site's own client has no setting for that."""
@@ -256,34 +237,6 @@ class ModelScopeClient:
     @property
     def _api(self) -> Api:
         return Api(self.site, self.repo, self.limits)
-
-
-class LockedProgress:
-    """Progress that several threads tell of, one after the other."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._lock = Lock()
-
-    def start(self, task: str, total: int, unit: str = "bytes") -> None:
-        """See `Progress`."""
-        with self._lock:
-            self._progress.start(task, total, unit)
-
-    def advance(self, amount: int) -> None:
-        """See `Progress`."""
-        with self._lock:
-            self._progress.advance(amount)
-
-    def skip(self, amount: int) -> None:
-        """See `Progress`."""
-        with self._lock:
-            self._progress.skip(amount)
-
-    def note(self, message: str) -> None:
-        """See `Progress`."""
-        with self._lock:
-            self._progress.note(message)
 
 
 def _is_published(path: Path, file: SourceFile, digests: DigestMemory) -> bool:

@@ -62,6 +62,8 @@ class Request:
 def judge(error: Exception) -> Transient | None:
     """Whether a failure may pass by itself: its reason, or None where trying again is useless."""
     if isinstance(error, Refused):
+        if _is_storage(error):
+            return Transient("the storage did not take an address that ModelScope had signed")
         if error.status not in TRANSIENT_STATUSES and error.status < 500:
             return None
         reason = f"ModelScope answered with HTTP {error.status}"
@@ -112,6 +114,8 @@ def _explain_refusal(error: Refused, request: Request) -> RemoteError:
             f"`{host}` gets too many requests (HTTP 429)",
             hint="wait some minutes; with a token in `MODELSCOPE_API_TOKEN` the limits are higher",
         )
+    if error.elsewhere is not None:
+        return _explain_elsewhere(error, request)
     if code == NO_TREE:
         return no_revision(request)
     if code == NO_ACCESS or status in {401, 403}:
@@ -123,7 +127,10 @@ def _explain_refusal(error: Refused, request: Request) -> RemoteError:
             f"and {ASK_FOR_TOKEN}",
         )
     if status == 404 and request.file is not None:
-        return RemoteError(f"{request.what} is not on `{host}` (HTTP 404)")
+        return RemoteError(
+            f"{request.what} is not on `{host}` (HTTP 404)",
+            hint="check `source.revision`; a commit can have been taken back",
+        )
     if status == 404 and code is None:
         return not_understood(request, "HTTP 404 without a word of why")
     if status == 404:
@@ -134,8 +141,25 @@ def _explain_refusal(error: Refused, request: Request) -> RemoteError:
         )
     return RemoteError(
         f"`{host}` answered {request.what} with HTTP {status}" + (f", code {code}" if code else ""),
-        hint="try again later" if judge(error) else None,
+        hint="try again later" if judge(error) else ENDPOINT_HINT,
     )
+
+
+def _explain_elsewhere(error: Refused, request: Request) -> RemoteError:
+    """The storage that the site redirects to does not give what the site lists."""
+    hint = "the site lists it: try again later, and check proxies in between"
+    if _is_storage(error):
+        hint = "check the clock of this machine, and proxies in between"
+    return RemoteError(
+        f"`{printable(error.elsewhere or '')}`, where `{request.site.host}` sends us, answered "
+        f"{request.what} with HTTP {error.status}",
+        hint=hint,
+    )
+
+
+def _is_storage(error: Refused) -> bool:
+    """It was not the site that refused. A signed address holds for a while only."""
+    return error.elsewhere is not None and error.status in {401, 403}
 
 
 def not_understood(request: Request, reason: str) -> RemoteError:

@@ -23,32 +23,33 @@ class Verified:
     digests: FileDigests
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which repo of which site, in the words of messages and listings."""
+
+    kind: RepoKind
+    site: str
+    """As messages call it."""
+
+    repo: str
+    """`owner/name`."""
+
+    endpoint: str | None
+    """The site's address as it may be shown, if it is not the usual one."""
+
+    endpoint_hint: str
+    """What to look at where something answers that should not."""
+
+    default_revision: str
+    """The main branch of every repo there."""
+
+
 class RemoteClient(Protocol):
     """Access to one repo of a site. Failures are told as PipelineErrors."""
 
     @property
-    def kind(self) -> RepoKind:
-        """What kind of site it is."""
-
-    @property
-    def told(self) -> str:
-        """The site, as messages call it."""
-
-    @property
-    def repo(self) -> str:
-        """`owner/name`."""
-
-    @property
-    def endpoint(self) -> str | None:
-        """Its address as it may be shown, if it is not the site's usual one."""
-
-    @property
-    def endpoint_hint(self) -> str:
-        """What to look at where something answers that should not."""
-
-    @property
-    def default_revision(self) -> str:
-        """The main branch of every repo there."""
+    def place(self) -> Place:
+        """The repo and its site."""
 
     def is_offline(self) -> bool:
         """No request may be made."""

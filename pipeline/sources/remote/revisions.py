@@ -27,9 +27,9 @@ def resolve(
     commit, files = client.describe(revision)
     if COMMIT.fullmatch(commit) is None or (pinned and commit != revision):
         raise RemoteError(
-            f"{client.told} resolves `{printable(revision)}` of `{client.repo}` to "
+            f"{client.place.site} resolves `{printable(revision)}` of `{client.place.repo}` to "
             f"`{printable(commit)}`, which is not that commit",
-            hint=client.endpoint_hint,
+            hint=client.place.endpoint_hint,
         )
     memory.remember_files(commit, files)
     if not pinned:
@@ -45,8 +45,8 @@ def _resolve_offline(
     files = None if commit is None else memory.files(commit)
     if commit is None or files is None:
         raise RemoteError(
-            f"`{printable(revision)}` of `{client.repo}` was not planned on this machine before, "
-            "and the network is not to be used",
+            f"`{printable(revision)}` of `{client.place.repo}` was not planned on this machine "
+            "before, and the network is not to be used",
             hint=OFFLINE_HINT,
         )
     return commit, files

@@ -7,7 +7,6 @@ again makes no request. How a site is asked, and where its files lie, is its cli
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,8 +21,6 @@ from pipeline.checkpoint.huggingface import (
     parse_index,
 )
 from pipeline.checkpoint.safetensors_file import (
-    LENGTH_BYTES,
-    header_bytes,
     parse_header,
 )
 from pipeline.checkpoint.strict_json import listed, printable
@@ -34,6 +31,7 @@ from pipeline.sources.copying import hash_file
 from pipeline.sources.digest_memory import DigestMemory
 from pipeline.sources.listing import SourceFile, SourceListing
 from pipeline.sources.remote.client import OFFLINE_HINT, RemoteClient, Verified
+from pipeline.sources.remote.heads import guess_head_bytes, read_head
 from pipeline.sources.remote.memory import RepoMemory
 from pipeline.sources.remote.revisions import resolve
 from pipeline.sources.selection import select_files
@@ -43,9 +41,9 @@ MAX_TEXT_BYTES = 128 << 20
 FIRST_READ_BYTES = 128 << 10
 """Of a weight file that no index describes: enough for most headers, so that one request does."""
 
-ENTRY_BYTES, HEAD_BYTES = 128, 1024
-"""A tensor's entry in a header without its name (`{"dtype":"BF16","shape":[...],...}`: 60 to 110
-bytes), and what stands around the entries."""
+WRONG_FILE_HINT = (
+    "run again; if it stays so, name another revision: whoever publishes this one must mend it"
+)
 
 
 @dataclass(frozen=True)
@@ -77,16 +75,38 @@ class RemoteSource:
         """
         config = self.read_text(CONFIG_NAME)
         index = self.read_text(INDEX_NAME) if self.listing.find(INDEX_NAME) else None
-        files = [file for file in self.listing.files if file.name in self.listing.weight_files]
         with _saying_what_to_do():
-            self._find_heads(files, {} if index is None else parse_index(index))
-            headers = {
-                file.name: parse_header(self.heads[file.name], file.name, file.size_bytes)
-                for file in files
-            }
-            for name, head in self.heads.items():
-                self.memory.remember_head(self.commit, name, head)
-            return assemble(config, index, headers)
+            weight_map = {} if index is None else parse_index(index)
+            found = self._known_heads()
+            try:
+                return self._assemble(config, index, found | self._missing_heads(found, weight_map))
+            except VerificationError:
+                # Of files that are not verified yet, which `fetch` would get anew.
+                if not found or self.client.is_offline():
+                    raise
+            return self._assemble(config, index, self._missing_heads({}, weight_map))
+
+    def _assemble(
+        self, config: bytes, index: bytes | None, heads: Mapping[str, bytes]
+    ) -> SourceCheckpoint:
+        """What the plan is made from; headers that fit together are remembered."""
+        headers = {
+            file.name: parse_header(heads[file.name], file.name, file.size_bytes)
+            for file in self._weight_files
+        }
+        checkpoint = assemble(config, index, headers)
+        self.heads.update(heads)
+        for name, head in heads.items():
+            self.memory.remember_head(self.commit, name, head)
+        return checkpoint
+
+    def doubt(self) -> None:
+        """Forget the headers: they came without proof, and the plan that they led to is refused.
+
+        Where none can be had anew, they are kept.
+        """
+        for name in () if self.client.is_offline() else self.heads:
+            self.memory.forget_head(self.commit, name)
 
     def read_text(self, name: str) -> bytes:
         """The verified bytes of a small file of the listing."""
@@ -116,13 +136,25 @@ class RemoteSource:
             for file, one in zip(files, found, strict=True)
         ]
 
-    def _find_heads(self, files: Sequence[SourceFile], weight_map: Mapping[str, str]) -> None:
-        """Length and header of weight files: remembered, else from a file, else by requests."""
-        for file in files:
-            head = self.memory.head(self.commit, file.name) or self._cached_head(file)
-            if head is not None:
-                self.heads[file.name] = head
-        missing = [file for file in files if file.name not in self.heads]
+    @property
+    def _weight_files(self) -> list[SourceFile]:
+        return [file for file in self.listing.files if file.name in self.listing.weight_files]
+
+    def _known_heads(self) -> dict[str, bytes]:
+        """Headers that need no request: remembered, else of files on this machine."""
+        found = {
+            file.name: self.heads.get(file.name)
+            or self.memory.head(self.commit, file.name)
+            or self._cached_head(file)
+            for file in self._weight_files
+        }
+        return {name: head for name, head in found.items() if head is not None}
+
+    def _missing_heads(
+        self, found: Collection[str], weight_map: Mapping[str, str]
+    ) -> dict[str, bytes]:
+        """Length and header of the weight files that are not among the found ones: by requests."""
+        missing = [file for file in self._weight_files if file.name not in found]
         if missing and self.client.is_offline():
             raise RemoteError(
                 f"{len(missing)} weight files of `{self.listing.where}` are not on this machine, "
@@ -130,25 +162,15 @@ class RemoteSource:
                 facts=listed([f"`{file.name}`" for file in missing]),
                 hint=OFFLINE_HINT,
             )
-        if missing:
-            sizes = _head_bytes(weight_map)
-            guesses = {file: sizes.get(file.name, FIRST_READ_BYTES) for file in missing}
-            heads = self.client.read_heads(self.commit, guesses)
-            self.heads.update(zip((file.name for file in missing), heads, strict=True))
+        sizes = guess_head_bytes(weight_map)
+        guesses = {file: sizes.get(file.name, FIRST_READ_BYTES) for file in missing}
+        heads = self.client.read_heads(self.commit, guesses) if missing else []
+        return dict(zip((file.name for file in missing), heads, strict=True))
 
     def _cached_head(self, file: SourceFile) -> bytes | None:
         """From a whole file on this machine, which `fetch` verifies later."""
         path = self.client.cached(self.commit, file)
-        if path is None:
-            return None
-        with path.open("rb") as stream:
-            head = stream.read(LENGTH_BYTES)
-            try:
-                head += stream.read(header_bytes(head, file.name, file.size_bytes) - len(head))
-                parse_header(head, file.name, file.size_bytes)
-            except VerificationError:
-                return None
-        return head
+        return None if path is None else read_head(path, file)
 
     def _compare_head(self, file: SourceFile, path: Path) -> None:
         """The plan was made from a header that came without proof: here is the proof."""
@@ -178,14 +200,17 @@ def open_remote(
     or revision, not for us), RecipeError and VerificationError as `select_files` does;
     `code` is for it.
     """
-    commit, files = resolve(client, revision or client.default_revision, memory)
+    commit, files = resolve(client, revision or client.place.default_revision, memory)
     by_name = {file.name: file for file in files}
     index = by_name.get(INDEX_NAME)
-    with memory.doubting(commit), _saying_what_to_do():
+    with memory.doubting(commit):
         text = None if index is None else _read_text(client, memory, digests, commit, index)
-        chosen = tuple(by_name[name] for name in select_files(by_name.keys(), text, code))
+        with _saying_what_to_do():
+            chosen = tuple(by_name[name] for name in select_files(by_name.keys(), text, code))
         _refuse_unproved(client, chosen)
-    listing = SourceListing(client.kind, client.repo, commit, chosen, client.endpoint)
+    listing = SourceListing(
+        client.place.kind, client.place.repo, commit, chosen, client.place.endpoint
+    )
     return RemoteSource(listing, client, memory, digests)
 
 
@@ -205,22 +230,16 @@ def _read_text(
     return text
 
 
-def _head_bytes(weight_map: Mapping[str, str]) -> dict[str, int]:
-    """About how many bytes the header of each weight file has, by what an index says of it."""
-    sizes: Counter[str] = Counter()
-    for tensor, file in weight_map.items():
-        sizes[file] += len(tensor) + ENTRY_BYTES
-    return {file: size + HEAD_BYTES for file, size in sizes.items()}
-
-
 @contextmanager
 def _saying_what_to_do() -> Iterator[None]:
-    """What is wrong with a file of the repo itself is for others to mend."""
+    """What is wrong with a file of the repo itself is for others to mend.
+
+    Headers came without proof (a plan fetches no whole file), so what sent them may be at fault.
+    """
     try:
         yield
     except VerificationError as error:
-        hint = error.hint or "name another revision; whoever publishes this one must mend it"
-        raise VerificationError(error.message, hint=hint, facts=error.facts) from None
+        raise VerificationError(error.message, hint=WRONG_FILE_HINT, facts=error.facts) from None
 
 
 def _place_verified(verified: Verified, target: Path) -> None:
@@ -238,9 +257,9 @@ def _refuse_unproved(client: RemoteClient, files: Sequence[SourceFile]) -> None:
     unproved = [f"`{printable(file.name)}`" for file in files if not _has_digest(file)]
     if unproved:
         raise VerificationError(
-            f"{client.told} publishes no size and digest of files of `{client.repo}`",
+            f"{client.place.site} publishes no size and digest of files of `{client.place.repo}`",
             facts=listed(unproved),
-            hint=f"{client.endpoint_hint}; a mirror must list what the site itself does",
+            hint=f"{client.place.endpoint_hint}; a mirror must list what the site itself does",
         )
 
 

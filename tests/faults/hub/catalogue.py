@@ -22,7 +22,9 @@ from tests.faults.hub.makers import (
     headers,
     location,
     moving,
+    odd_chunks,
     one_of,
+    plausible_head,
     status,
     wish,
     wrong_json,
@@ -49,6 +51,7 @@ STALLING_REFUSALS = [
 ]
 HOP = {"status": 302, "headers": {"Location": "?hop=1"}}
 DISPOSITIONS = ('inline; filename="../../evil"', "attachment; filename*=UTF-8''%00", "x" * 5000)
+SIZES = (None, "0", "7", "100000", "-1", "9" * 20, "9" * 5000, "x")
 ODD = (204, 205, 206, 226, 300, 304, 305, 399, 599)
 
 
@@ -96,6 +99,7 @@ FRAMING = (
     Kind("length that is none", one_of(*({"length": t} for t in ("-5", "x", "9" * 30, "1e3")))),
     Kind("no length", fixed(length=""), HARMLESS, method="GET"),
     Kind("chunks", fixed(chunked=True), HARMLESS, method="GET"),
+    Kind("odd chunks", odd_chunks, HARMLESS, "listing"),
     Kind("HTTP/1.0", fixed(old_protocol=True), HARMLESS, method="GET"),
     Kind("gzip", fixed(gzipped=True), where="files"),
     Kind("gzip'ed listing", fixed(gzipped=True), HARMLESS, "listing"),
@@ -109,6 +113,7 @@ CONTENT = (
     Kind("range ignored", fixed(ignore_range=True), HARMLESS, "files"),
     Kind("range shifted", one_of(*({"shift_range": n} for n in (1, 8, 4096))), where="files"),
     Kind("Content-Range", headers("Content-Range", None, "bytes 0-1/2", "x", "bytes */*", "1/")),
+    Kind("a plausible header", plausible_head, where="files", errors=MISTAKEN),
     Kind("wrong JSON", wrong_json, where="listing", errors=MISTAKEN),
     Kind("altered listing", altered_listing, where="listing", errors=MISTAKEN, hides=True),
     Kind("broken JSON", broken_json),
@@ -132,7 +137,8 @@ ANSWERS = (
     Kind("WWW-Authenticate", headers("WWW-Authenticate", "Basic realm=x", "Negotiate"), HARMLESS),
     Kind("ETag", headers("ETag", *ETAGS)),
     Kind("X-Linked-Etag", headers("X-Linked-Etag", *ETAGS)),
-    Kind("X-Linked-Size", headers("X-Linked-Size", None, "0", "-1", "9" * 20, "9" * 5000, "x")),
+    Kind("X-Linked-Size", headers("X-Linked-Size", *SIZES)),
+    Kind("odd header", headers("X-Odd", "\xff\xe4\xb8\xad", " " * 99, "a" * 60_000), HARMLESS),
     Kind("X-Repo-Commit", headers("X-Repo-Commit", None, "", "0" * 40, "../../evil", "main")),
     Kind("X-Error-Code", headers("X-Error-Code", "GatedRepo", "RepoNotFound", "x" * 9000)),
     Kind(

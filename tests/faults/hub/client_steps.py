@@ -17,7 +17,8 @@ import pipeline.report
 import pipeline.run
 from pipeline import __main__ as command_line
 from pipeline.progress import Silent
-from pipeline.sources.hub import client as hub_client
+from pipeline.sources.hub import quiet
+from pipeline.sources.hub.client import HubClient
 from pipeline.sources.hub.repo import open_hub
 from pipeline.sources.remote.memory import RepoMemory
 from tests.faults.hub.client_truth import planned
@@ -27,7 +28,7 @@ LOADED = (huggingface_hub, pipeline)
 """All that a step needs is imported before the first one is forked."""
 
 # So that files of this size are resumed as large ones are.
-hub_client.CHUNK_BYTES = dict.fromkeys(hub_client.CHUNK_BYTES, 16 << 10)
+quiet.CHUNK_BYTES = dict.fromkeys(quiet.CHUNK_BYTES, 16 << 10)
 
 
 class Notes(Silent):
@@ -42,7 +43,7 @@ class Notes(Silent):
 
 def plan_and_fetch(order: dict[str, Any], root: Path, answer: dict[str, Any]) -> None:
     """Plan, then download; `answer` gets the phase that was reached, and what the plan knows."""
-    client = hub_client.HubClient(REPO, endpoint=order["endpoint"], cache_dir=root / "cache")
+    client = HubClient(REPO, endpoint=order["endpoint"], cache_dir=root / "cache")
     source = open_hub(client, order["revision"], RepoMemory(root / "store", REPO))
     answer["commit"] = source.listing.commit
     answer["plan"] = planned(source.checkpoint())

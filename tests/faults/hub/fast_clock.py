@@ -22,6 +22,9 @@ _real_gettimeout = socket.socket.gettimeout
 LONGEST_SLEEP_S = 9.2e9
 """What the real `time.sleep` takes; it raises OverflowError beyond."""
 
+MOMENT_S = 0.01
+"""Of real time."""
+
 slept: list[float] = []
 """All sleeps that were asked for, in seconds of this clock."""
 
@@ -73,14 +76,23 @@ def install() -> None:
 
 
 class Stopwatch:
-    """Time since it was made: what was waited at full speed, what was computed as it is."""
+    """Time since it was made: what was waited at full speed, what was computed as it is.
+
+    A thread counts moments, so that only time counts in which the machine let this process live.
+    """
 
     def __init__(self) -> None:
-        self._began = _real_monotonic()
+        self._moments = 0
         self._cpu = time.process_time()
+        threading.Thread(target=self._count, daemon=True).start()
 
     def elapsed_s(self) -> float:
         """Seconds of fast time, the CPU's own share in real ones."""
-        real_s = _real_monotonic() - self._began
+        real_s = self._moments * MOMENT_S
         cpu_s = min(time.process_time() - self._cpu, real_s)
         return (real_s - cpu_s) * SPEED + cpu_s
+
+    def _count(self) -> None:
+        while True:
+            _real_sleep(MOMENT_S)
+            self._moments += 1

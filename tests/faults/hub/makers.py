@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from tests.faults.hub import bombs
+from tests.faults.hub.content import WEIGHTS
 from tests.hub_emulator import HubEmulator
 from tests.hub_repos import metadata
 from tests.tiny_source import REPO
@@ -111,9 +112,40 @@ def location(rng: Random, hub: HubEmulator) -> Fields:
             "/" + "x" * 30_000,
             "\x00\xff",
             "http://127.9.9.9:1/latest/meta-data",
+            "http:///no-host",
+            "http://a..b/x",
+            f"http://{'a' * 64}.example/x",
+            "http:\\\\127.0.0.1:1\\x",
+            "http://127.0.0.1:http/",
+            "javascript:void(0)",
+            None,
         ]
     )
     return {"status": rng.choice([301, 302, 303, 307, 308]), "headers": {"Location": target}}
+
+
+def plausible_head(rng: Random, hub: HubEmulator) -> Fields:
+    """A header of a weight file that is valid, but not that of the file: names, types, shapes."""
+    content = hub.repos[REPO].files[rng.choice(WEIGHTS)]
+    old, new = rng.choice(
+        [(b"self_attn", b"selg_attn"), (b'"BF16"', b' "F16"'), (b"layers.0", b"layers.9")]
+    )
+    last = len(content) - 1
+    told = {"Content-Range": f"bytes 0-{last}/{len(content)}"}
+    return {"status": 206, "body": content.replace(old, new, 1), "headers": told}
+
+
+def odd_chunks(rng: Random, hub: HubEmulator) -> Fields:
+    """The listing in chunks with extensions, and fields after them that are none of its own."""
+    repo = hub.repos[REPO]
+    siblings = [{"rfilename": name, **metadata(repo, name)} for name in repo.files]
+    text = json.dumps({"id": REPO, "sha": repo.commit, "siblings": siblings}).encode()
+    step = rng.choice([100, 4096, len(text)])
+    parts = [text[at : at + step] for at in range(0, len(text), step)]
+    chunks = [b'%x;name="a;b";x\r\n%s\r\n' % (len(part), part) for part in parts]
+    trailers = b"0;last\r\nContent-Length: 3\r\nX-Repo-Commit: none\r\n\r\n"
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return {"raw": head + b"".join(chunks) + trailers}
 
 
 def headers(name: str, *values: str | None) -> Maker:

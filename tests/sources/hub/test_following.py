@@ -24,7 +24,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def seen(follower: Follower, num_bytes: int) -> None:
     """Wait until so much has been followed."""
-    give_up_at = time.monotonic() + 10
+    give_up_at = time.monotonic() + 120
     while follower.num_bytes != num_bytes and time.monotonic() < give_up_at:
         time.sleep(0.001)
     assert follower.num_bytes == num_bytes

@@ -15,7 +15,8 @@ from tiny_source import REPO
 from pipeline.errors import MachineError, RemoteError, VerificationError
 from pipeline.progress import Silent
 from pipeline.sources.hub.cache_entries import discard
-from pipeline.sources.hub.line import SPARE_BYTES
+from pipeline.sources.hub.checks import SPARE_BYTES
+from pipeline.sources.hub.repo import HubRepo
 from pipeline.sources.remote.source import RemoteSource
 
 Opener = Callable[..., RemoteSource]
@@ -201,9 +202,37 @@ def test_what_lies_elsewhere_or_is_another_by_now_is_not_removed(tmp_path: Path)
         target.write_bytes(b"wrong")
         entry = cache / f"entry{number}"
         entry.symlink_to(target)
-        discard(entry, cache, lambda unchanged=unchanged: unchanged)
-        assert not entry.is_symlink()
+        discard(entry, cache, tmp_path / "x.lock", lambda unchanged=unchanged: unchanged)
+        assert entry.is_symlink() is not unchanged
         assert target.exists() is stays
+
+
+def test_no_client_brings_a_blob_while_it_is_discarded(
+    hub: HubEmulator, open_repo: Opener, files: dict[str, bytes], out: Path, repo_cache: Path
+) -> None:
+    """Another process may find the same damage, and fetch the blob anew: it has to wait for us."""
+    from filelock import FileLock, Timeout
+
+    hub.add(REPO, files)
+    source = open_repo()
+    source.fetch(out, Silent())
+    file = source.listing.find(WEIGHTS)
+    assert file is not None
+    assert isinstance(source.client, HubRepo)
+    lock = source.client.client.lock(file)
+    assert lock.is_file(), "the client locks something else"
+
+    def is_unchanged() -> bool:
+        with pytest.raises(Timeout):
+            FileLock(lock).acquire(timeout=0)
+        return True
+
+    entry = snapshot(repo_cache, source) / WEIGHTS
+    blob_of(repo_cache, source, WEIGHTS).unlink()
+    blob_of(repo_cache, source, WEIGHTS).write_bytes(b"damaged")
+    discard(entry, repo_cache.parent, lock, is_unchanged)
+    with FileLock(lock, timeout=0):
+        assert not entry.is_symlink()
 
 
 @pytest.mark.parametrize("wrong", ["", "models--acme--tiny", ".locks"])

@@ -14,8 +14,9 @@ from huggingface_hub import errors
 from pipeline.errors import MachineError, PipelineError, RemoteError, ResourceError
 from pipeline.sources.crew import CutOffError
 from pipeline.sources.hub.answers import Request
-from pipeline.sources.hub.errors import explain, from_xet, judge
-from pipeline.sources.hub.line import RefusedError, WrongAnswerError
+from pipeline.sources.hub.causes import from_xet, judge
+from pipeline.sources.hub.checks import RefusedError, WrongAnswerError
+from pipeline.sources.hub.errors import explain
 
 REQUEST = Request("https://user:secret@hub.example:8443", "acme/tiny", "main")
 FILE = Request("https://hub.example", "acme/tiny", "c" * 40, "model.safetensors")

@@ -41,7 +41,6 @@ def write_recipe(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.timeout(300)
 def test_a_release_from_a_modelscope(
     site: ModelScopeEmulator, checkpoint: dict[str, bytes], tmp_path: Path
 ) -> None:
