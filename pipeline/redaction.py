@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipeline.folders import entries_below
 
 HIDDEN = "[redacted]"
 
+MAX_TOKEN_FILE_BYTES = 1 << 20
 MIN_CHARS = 8
 """Shorter values of a variable are no credentials, but words that every message has."""
 
@@ -31,10 +33,20 @@ MIN_PUBLISHED_CHARS = 16
 MAX_SCANNED_BYTES = 16 << 20
 """Of a published file: larger ones are weights and engines."""
 
-_NAMES = frozenset({"AUTH", "CREDENTIAL", "CREDENTIALS", "KEY", "PASSPHRASE", "PASSWD"})
-_NAMES |= {"PASSWORD", "PAT", "SECRET", "TOKEN"}
-"""Last words of names of variables that hold credentials."""
+_SECRET_ENDS = (
+    *("TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "CREDENTIAL", "CREDENTIALS"),
+    *("APIKEY", "ACCESSKEY", "SECRETKEY", "_PASS", "_PWD"),
+)
+"""Ends of names of variables that hold credentials: `HF_TOKEN`, `PGPASSWORD`, `MYSQL_PWD`."""
+
+_AMBIGUOUS = frozenset({"AUTH", "KEY", "PAT"})
+"""Last words of names that may hold one, or a name, as `CACHE_KEY=llama-3.1-8b` does."""
+
+_NAME = re.compile(r"(?:(?:[A-Za-z]{1,12}\d{0,3}|\d{1,4}[A-Za-z]?)(?:[-_./ ]|$))+")
+"""Words and versions, as in names of models, types and files: no key that a service gives out."""
 _USER_INFO = re.compile(r"://[^/\s@:]*:([^/\s@]{4,})@")
+_NETRC = re.compile(r"\s*(?:machine|default)\s")
+_NETRC_PASSWORD = re.compile(r"(?:^|\s)password\s+(\S+)")
 _ONE_WORD = re.compile(r"[a-z]+|[A-Z]+")
 
 _PARAMETERS = (
@@ -141,7 +153,7 @@ def secret_values(environment: Mapping[str, str] | None = None) -> dict[str, str
     given = os.environ if environment is None else environment
     found: dict[str, str] = {}
     for name, value in given.items():
-        if name.upper().rpartition("_")[2] in _NAMES:
+        if _holds_secret(name, value):
             found |= dict.fromkeys(_parts(value), f"`{name}`")
         elif "://" in value:
             found |= dict.fromkeys(_USER_INFO.findall(value), f"`{name}`")
@@ -150,10 +162,18 @@ def secret_values(environment: Mapping[str, str] | None = None) -> dict[str, str
     return found
 
 
-def token_files(environment: Mapping[str, str]) -> list[Path]:
-    """Where logins leave tokens; they need not exist.
+def _holds_secret(name: str, value: str) -> bool:
+    """Whether a variable is one of a credential; `GITLAB_TOKEN_2` is, too."""
+    bare = name.upper().rstrip("0123456789_")
+    is_key = bare.rpartition("_")[2] in _AMBIGUOUS and not _NAME.fullmatch(value)
+    return is_key or bare.endswith(_SECRET_ENDS)
 
-    Sources: huggingface_hub 2.4, `constants.py`; modelscope 1.20, `hub/constants.py`.
+
+def token_files(environment: Mapping[str, str]) -> list[Path]:
+    """Where logins leave tokens, that of the Hugging Face Hub first; they need not exist.
+
+    Sources: huggingface_hub 2.4, `constants.py` and `utils/_git_credential.py`; modelscope 1.20,
+    `hub/constants.py`; requests 2.32, `utils.py` (`get_netrc_auth`); git, gitcredentials(7).
     """
     home = environment.get("HOME", "~")
     cache = environment.get("XDG_CACHE_HOME", f"{home}/.cache")
@@ -161,6 +181,9 @@ def token_files(environment: Mapping[str, str]) -> list[Path]:
     scope = environment.get("MODELSCOPE_CREDENTIALS_PATH", f"{home}/.modelscope/credentials")
     names = [environment.get("HF_TOKEN_PATH", f"{hub}/token"), f"{hub}/stored_tokens"]
     names += [f"{scope}/git_token", f"{scope}/session"]
+    config = environment.get("XDG_CONFIG_HOME", f"{home}/.config")
+    names += [environment.get("NETRC", f"{home}/.netrc"), f"{home}/_netrc"]
+    names += [f"{home}/.git-credentials", f"{config}/git/credentials"]
     return [Path(os.path.expandvars(name)).expanduser() for name in names]
 
 
@@ -223,13 +246,22 @@ def _is_path(value: str) -> bool:
 
 
 def _token_file(path: Path) -> list[str]:
-    """A file with one token, or one of `name = token` lines."""
+    """A file with one token, or one of `name = token` lines, of addresses, or of passwords."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_TOKEN_FILE_BYTES:
+            return []  # no login leaves that; a pipe would be waited for
+        text = path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return []
-    values = [line.rpartition("=")[2] if " = " in line else line for line in lines]
-    return [part for value in values if not value.startswith("[") for part in _parts(value)]
+    if path.name.endswith("netrc") or _NETRC.match(text):
+        values = _NETRC_PASSWORD.findall(text)
+    elif "://" in text:
+        values = _USER_INFO.findall(text)
+    else:
+        lines = [line for line in text.splitlines() if not line.startswith("[")]
+        values = [line.rpartition("=")[2] if " = " in line else line for line in lines]
+    return [part for value in values for part in _parts(value)]
 
 
 @lru_cache(maxsize=8)

@@ -6,13 +6,15 @@ Loaded by transformers from a local folder: no network, no code of the repo.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.artifact import Json
 from pipeline.checkpoint.strict_json import printable, read_object
-from pipeline.errors import VerificationError
+from pipeline.checkpoint.tokenizer_file import check_tokenizer_files
+from pipeline.errors import PipelineError, VerificationError
 
 CONTEXT_TOKENS = 8
 """Prompt tokens that decoding starts from, so that a word's leading space is not lost."""
@@ -41,28 +43,50 @@ class Tokenizer(Protocol):
 
 def load_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer in a source checkpoint folder. Raises VerificationError if it is unusable."""
+    check_tokenizer_files(folder)
     # Read while transformers is imported: its advice that torch is missing is none for us.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     from transformers import AutoTokenizer
     from transformers.utils.logging import set_verbosity_error
 
     set_verbosity_error()  # what is wrong is raised, and nothing else is to stand on the terminal
-    try:
+    with _failing("cannot be loaded"):
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
             str(folder), local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # noqa: BLE001 - the Rust reader raises bare Exception
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise VerificationError(
-            f"the tokenizer of the source cannot be loaded: {reason[0]}",
-            hint="it needs a `tokenizer.json` and a `tokenizer_config.json` that fit each other",
-        ) from None
+        int(tokenizer.eos_token_id or 0)  # some classes of transformers are no tokenizers
     return tokenizer
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids of a prompt, with the special tokens that the tokenizer adds (such as BOS)."""
-    return [int(token_id) for token_id in tokenizer(text).input_ids]
+    """Token ids of a prompt, with the special tokens that the tokenizer adds (such as BOS).
+
+    Raises VerificationError where the tokenizer fails on the text.
+    """
+    with _failing("fails on a text"):
+        return [int(token_id) for token_id in tokenizer(text).input_ids]
+
+
+@contextmanager
+def _failing(how: str) -> Iterator[None]:
+    """Whatever the libraries raise, as an error of the tokenizer's files.
+
+    The Rust reader raises bare Exception, and what it did not foresee (a panic) as a
+    BaseException of its own.
+    """
+    try:
+        yield
+    except BaseException as error:
+        is_panic = type(error).__name__ == "PanicException"
+        if not isinstance(error, Exception) and not is_panic:
+            raise
+        if isinstance(error, (PipelineError, MemoryError)):
+            raise
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise VerificationError(
+            f"the tokenizer of the source {how}: {printable(reason[0], 300)}",
+            hint="it needs a `tokenizer.json` and a `tokenizer_config.json` that fit each other",
+        ) from None
 
 
 def end_token_ids(folder: Path, tokenizer: Tokenizer) -> frozenset[int]:
@@ -133,9 +157,10 @@ class TextStream:
         return self._decode(self._token_ids[self._start :])[len(known) :]
 
     def _decode(self, token_ids: Sequence[int]) -> str:
-        return self._tokenizer.decode(
-            token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        with _failing("fails on tokens"):
+            return self._tokenizer.decode(
+                token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
 
     def _take(self, fresh: str) -> None:
         """Append decoded text; cut it before the first stop text that it completes."""

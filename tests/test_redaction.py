@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from urllib.parse import quote
 
@@ -86,6 +87,11 @@ def test_values_of_variables_are_hidden_in_every_shape(monkeypatch: pytest.Monke
         "MODELSCOPE_API_TOKEN": "scope-value-1",
         "MY_SECRET": "grüße-und-küsse",
         "DB_PASSWORD": "correct horse battery",
+        "PGPASSWORD": "database-value-1",
+        "MYSQL_PWD": "database-value-2",
+        "GITLAB_TOKEN_2": "gitlab-value-1",
+        "ACME_APIKEY": "acme-value-1",
+        "ACME_KEY": "0123abcd4567ef89",
         "SIGNING_KEY": "-----BEGIN X-----\nfirstlineofkey\nsecondlineofkey\n-----END X-----",
         "HTTPS_PROXY": "http://me:proxypass@proxy.example:3128",
     }
@@ -119,6 +125,35 @@ def test_short_values_and_paths_are_no_secrets(
     assert redact(f"a short {tmp_path}") == f"a short {tmp_path}"
 
 
+@pytest.mark.parametrize(
+    "value", ["bfloat16", "onnxruntime", "llama-3.1-8b", "meta-llama/Llama-3.1-8B-Instruct"]
+)
+def test_names_of_models_and_types_are_no_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """`CACHE_KEY` may be a name: nothing is hidden or refused for it."""
+    monkeypatch.setenv("CACHE_KEY", value)
+    (tmp_path / "a.json").write_text(value)
+    assert redact(f"build {value} now") == f"build {value} now"
+    assert not secret_finder()(value)
+    assert find_known_secrets(tmp_path) == []
+    monkeypatch.setenv("CACHE_TOKEN", value)
+    assert redact(f"build {value} now") == f"build {HIDDEN} now"
+
+
+def test_passwords_of_netrc_and_git_are_hidden(tmp_path: Path) -> None:
+    (tmp_path / ".netrc").write_text(
+        "machine hub.example login me password netrc-value-1\nmachine other.example\n"
+        "  login you password netrc-value-2 account x\n"
+    )
+    (tmp_path / ".git-credentials").write_text("https://me:git-value-1@hub.example\n")
+    found = secret_values({"HOME": str(tmp_path)})
+    assert set(found) == {"netrc-value-1", "netrc-value-2", "git-value-1"}
+    (tmp_path / "mine").write_text("default login me password own-value-1\n")
+    found = secret_values({"HOME": "/no", "NETRC": str(tmp_path / "mine")})
+    assert set(found) == {"own-value-1"}
+
+
 def test_token_files_are_read_where_the_clients_put_them(tmp_path: Path) -> None:
     hub = tmp_path / ".cache" / "huggingface"
     hub.mkdir(parents=True)
@@ -134,6 +169,13 @@ def test_token_files_are_read_where_the_clients_put_them(tmp_path: Path) -> None
     given = {"HF_TOKEN_PATH": str(tmp_path / "elsewhere"), "HF_HOME": "/nowhere", "HOME": "/no"}
     assert set(secret_values(given)) == {"elsewhere-token"}
     assert Path("/nowhere/stored_tokens") in token_files(given)
+
+
+def test_what_no_login_leaves_is_not_read(tmp_path: Path) -> None:
+    """A pipe would be waited for by every command."""
+    os.mkfifo(tmp_path / "token")
+    (tmp_path / "stored_tokens").write_text("hf_token = " + "a" * (2 << 20))
+    assert secret_values({"HF_HOME": str(tmp_path), "HOME": "/no"}) == {}
 
 
 def test_documents_are_redacted_before_they_become_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,51 @@ def test_an_unusable_tokenizer_is_an_error(tmp_path: Path, text: str | None) -> 
     write_tokenizer(tmp_path)
     path = tmp_path / "tokenizer.json"
     path.unlink() if text is None else path.write_text(text)
-    with pytest.raises(VerificationError, match="tokenizer of the source cannot be loaded"):
+    told = r"`tokenizer\.json` is not valid JSON|tokenizer of the source cannot be loaded"
+    with pytest.raises(VerificationError, match=told) as error:
+        load_tokenizer(tmp_path)
+    assert error.value.hint
+
+
+def changed(folder: Path, **parts: object) -> Path:
+    """Folder with a tokenizer that has other parts."""
+    write_tokenizer(folder)
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **parts}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        # What the Rust reader did not foresee is raised as a BaseException of its own.
+        (
+            {
+                "pre_tokenizer": {
+                    "type": "Split",
+                    "pattern": {"Regex": "(a+)+$"},
+                    "behavior": "Isolated",
+                    "invert": False,
+                }
+            },
+            "a" * 40 + "!",
+        ),
+        ({"model": {"type": "Unigram", "unk_id": None, "vocab": [["q", 0.0]]}}, "zz"),
+    ],
+)
+def test_one_that_fails_on_a_text_is_an_error(
+    tmp_path: Path, parts: dict[str, object], text: str
+) -> None:
+    tokenizer = load_tokenizer(changed(tmp_path, **parts))
+    with pytest.raises(VerificationError, match="tokenizer of the source fails on a text"):
+        encode(tokenizer, text)
+
+
+def test_a_class_that_is_no_tokenizer_is_an_error(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    settings = {"tokenizer_class": "RagTokenizer"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(VerificationError, match="cannot be loaded"):
         load_tokenizer(tmp_path)
 
 

@@ -21,6 +21,9 @@ from pipeline.regular_files import read_small
 MAX_FACTS = 50
 """Faults listed in one error; a hostile file must not produce an endless message."""
 
+MAX_WIDE_BYTES = 16 << 20
+"""Of a document that is not plain ASCII: one wide character makes a text four times as large."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -33,6 +36,7 @@ class Limits:
     max_bytes: int
     items: int
     depth: int = 64
+    max_wide_bytes: int = MAX_WIDE_BYTES
 
 
 CONFIG_LIMITS = Limits(16 << 20, 1 << 20)
@@ -47,8 +51,7 @@ MAX_DIGITS = 40
 MAX_NUMBER_CHARACTERS = 100
 """Of a number with a fraction or an exponent; 17 digits say all that a double holds."""
 
-MAX_WIDE_BYTES = 16 << 20
-"""Of a document that is not plain ASCII: one wide character makes a text four times as large."""
+_HINT = "fetch or write this file again: it is damaged, or not what its name says"
 
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -65,7 +68,7 @@ def parse_object(data: bytes, file: str, limits: Limits = CONFIG_LIMITS) -> dict
     """
     reason = why_too_much(data, limits)
     if reason is not None:
-        raise VerificationError(f"`{file}` {reason}")
+        raise VerificationError(f"`{file}` {reason}", hint=_HINT)
     try:
         document = json.loads(
             data.decode("utf-8"),
@@ -77,16 +80,18 @@ def parse_object(data: bytes, file: str, limits: Limits = CONFIG_LIMITS) -> dict
         if _SURROGATE.search(data):
             json.dumps(document, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
-        raise VerificationError(f"`{file}` is not UTF-8 at byte {error.start}") from None
+        reason = f"is not UTF-8 at byte {error.start}"
     except UnicodeEncodeError:
-        raise VerificationError(f"`{file}` has half of a character (a lone surrogate)") from None
+        reason = "has half of a character (a lone surrogate)"
     except RecursionError:
-        raise VerificationError(f"`{file}` is nested too deeply") from None
+        reason = "is nested too deeply"
     except ValueError as error:
-        raise VerificationError(f"`{file}` is not valid JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise VerificationError(f"`{file}` is not a JSON object")
-    return document
+        reason = f"is not valid JSON: {error}"
+    else:
+        if isinstance(document, dict):
+            return document
+        reason = "is not a JSON object"
+    raise VerificationError(f"`{file}` {reason}", hint=_HINT)
 
 
 def read_object(path: Path, told: str, limits: Limits = CONFIG_LIMITS) -> dict[str, Json]:
@@ -105,8 +110,9 @@ def why_too_much(data: bytes, limits: Limits) -> str | None:
     for what, count in (("items", num_opened + data.count(b",")), ("escapes", data.count(b"\\"))):
         if count > limits.items:
             return f"has {count} {what}, more than {limits.items}"
-    if len(data) > MAX_WIDE_BYTES and (b"\\u" in data or not data.isascii()):
-        return f"is not plain ASCII, and has {len(data)} bytes, more than {MAX_WIDE_BYTES}"
+    if len(data) > limits.max_wide_bytes and (b"\\u" in data or not data.isascii()):
+        most_bytes = limits.max_wide_bytes
+        return f"is not plain ASCII, and has {len(data)} bytes, more than {most_bytes}"
     if num_opened > limits.depth and _is_deep(data, limits.depth):
         return f"is nested too deeply, in more than {limits.depth} levels"
     return None

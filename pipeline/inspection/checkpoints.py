@@ -9,9 +9,9 @@ from pathlib import Path
 from pipeline.artifact import Json
 from pipeline.checkpoint.huggingface import open_source_checkpoint
 from pipeline.checkpoint.safetensors_file import TensorInfo, read_header
-from pipeline.checkpoint.strict_json import CONFIG_LIMITS
-from pipeline.checkpoint.trtllm import open_trtllm_checkpoint, rank_file
-from pipeline.errors import PipelineError
+from pipeline.checkpoint.strict_json import CONFIG_LIMITS, printable
+from pipeline.checkpoint.trtllm import CONFIG_NAME, open_trtllm_checkpoint, rank_file
+from pipeline.errors import PipelineError, VerificationError
 from pipeline.families import find_family
 from pipeline.regular_files import read_small
 from pipeline.sources.selection import LICENCE_NAME, remote_code_references
@@ -67,7 +67,7 @@ def inspect_trtllm_checkpoint(folder: Path) -> dict[str, Json]:
         "kind": "TensorRT-LLM checkpoint",
         "architecture": config["architecture"],
         "dtype": config["dtype"],
-        "quantization": (config.get("quantization") or {}).get("quant_algo") or "none",
+        "quantization": _quantization(config),
         **_layout(config),
         "model": _shape(config),
         "weights": _totals(tensors),
@@ -105,6 +105,17 @@ def _family(architecture: str) -> dict[str, Json]:
         return {"family": find_family(architecture).name}
     except PipelineError as error:
         return {"family": None, "why": error.message}
+
+
+def _quantization(config: Mapping[str, Json]) -> Json:
+    """The algorithm. Raises VerificationError where that is not how a config says it."""
+    section = config.get("quantization") or {}
+    if not isinstance(section, dict):
+        raise VerificationError(
+            f"`quantization` of `{CONFIG_NAME}` is `{printable(str(section))}`, expected an object",
+            hint="fetch or convert the checkpoint again",
+        )
+    return section.get("quant_algo") or "none"
 
 
 def _layout(config: Mapping[str, Json]) -> dict[str, Json]:

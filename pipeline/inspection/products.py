@@ -32,7 +32,15 @@ def inspect_recipe(path: Path) -> dict[str, Json]:
 def inspect_engine(folder: Path, config: Mapping[str, Json]) -> dict[str, Json]:
     """An engine folder with its attention proof. Raises VerificationError for damaged records."""
     if "backend" not in config:
-        raise VerificationError(f"the record of the engine in `{folder}` names no backend")
+        raise VerificationError(
+            f"the record of the engine in `{folder}` names no backend",
+            hint="fetch the engine again, or build it again from its recipe",
+        )
+    with understanding(folder):
+        return _engine(folder, config)
+
+
+def _engine(folder: Path, config: Mapping[str, Json]) -> dict[str, Json]:
     document: dict[str, Json] = {
         "kind": "engine",
         "backend": config["backend"],
@@ -62,6 +70,7 @@ def inspect_artifact(folder: Path) -> dict[str, Json]:
         "stage": artifact.manifest.stage,
         "key": artifact.key,
         "made from": dict(artifact.manifest.inputs),
+        "made by": {name: dict(tools) for name, tools in artifact.manifest.made_by.items()},
         "size_bytes": artifact.size_bytes,
         "facts": dict(artifact.facts),
         "files": [

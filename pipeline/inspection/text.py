@@ -13,15 +13,18 @@ MAX_COLUMNS = 200
 MAX_LINES = 12
 """Of a plain list; a JSON document has all of it."""
 
+OF_PACKAGES = frozenset({"tools", "made by", "built with"})
+"""Sections whose names are those of packages, and stay as they are."""
+
 
 def inspection_text(document: Mapping[str, Json]) -> str:
     """The document for people: single values first, then one section per nested value."""
     return "\n".join(_section(document, indent="")).rstrip()
 
 
-def _section(document: Mapping[str, Json], indent: str) -> Iterator[str]:
+def _section(document: Mapping[str, Json], indent: str, *, as_is: bool = False) -> Iterator[str]:
     single = [
-        (_label(name), _inline(v))
+        (name if as_is else _label(name), _inline(v))
         for name, v in document.items()
         if _is_single(v) and not (v == [] and f"num_{name}" in document)
     ]
@@ -33,12 +36,12 @@ def _section(document: Mapping[str, Json], indent: str) -> Iterator[str]:
             if not indent:
                 yield ""
             yield f"{indent}{_label(name)}"
-            yield from _nested(value, indent + "  ")
+            yield from _nested(value, indent + "  ", as_is=as_is or name in OF_PACKAGES)
 
 
-def _nested(value: Json, indent: str) -> Iterator[str]:
+def _nested(value: Json, indent: str, *, as_is: bool) -> Iterator[str]:
     if isinstance(value, Mapping):
-        yield from _section(value, indent)
+        yield from _section(value, indent, as_is=as_is)
     elif all(isinstance(row, Mapping) and row.keys() == value[0].keys() for row in value):
         yield from _table(value, indent)
     else:

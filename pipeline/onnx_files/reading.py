@@ -15,8 +15,8 @@ from pipeline.onnx_files.wire import Buffer, Malformed, without_values
 MAX_FILE_BYTES = (1 << 31) - 1
 """Protocol buffers' limit; larger models need external data."""
 
-MAX_NODES = 2_000_000
-"""After functions are replaced by their bodies: more than any model has, less than memory holds."""
+MAX_NODES = 300_000
+"""After functions are replaced by their bodies: more than any model has. So many take 300 MB."""
 
 MAX_CALLS = 100
 """Functions within functions; protocol buffers allow no deeper nesting either."""
@@ -65,8 +65,10 @@ def _with_types(proto: Any) -> Any:
     """The model with types of the values between its nodes, as far as onnx can infer them."""
     from onnx import shape_inference
 
+    from pipeline.onnx_files.steps import has_long_steps
+
     try:
-        return shape_inference.infer_shapes(proto, data_prop=True)
+        return shape_inference.infer_shapes(proto, data_prop=not has_long_steps(proto))
     except (shape_inference.InferenceError, RuntimeError, ValueError):
         # A file that contradicts itself, or an operator of which onnx knows nothing: what the
         # file states by itself is read all the same, and unknown types are told as unknown.

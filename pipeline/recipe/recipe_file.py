@@ -21,6 +21,9 @@ from pipeline.regular_files import open_regular
 MAX_PARENTS = 10
 MAX_VARIANTS = 200
 
+PARENT_SUFFIXES = (".yaml", ".yml")
+"""A mistake shows its line: a recipe of others must not show `/etc/shadow` or `~/.ssh` so."""
+
 _VARIANT_NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
 
 
@@ -173,6 +176,8 @@ def _refuse_parent(path: Path, paths: Sequence[Path]) -> tuple[str, str] | None:
         return f"a recipe may have at most {MAX_PARENTS} parents", "put some of them together"
     if path.exists() and not path.is_file():
         return f"the parent `{path}` is not a file", "name a recipe file"
+    if path.suffix not in PARENT_SUFFIXES:
+        return f"the parent `{path}` has no name of a recipe", "name a file that ends in `.yaml`"
     return None
 
 

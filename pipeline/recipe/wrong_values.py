@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Any, get_args
 
+from pydantic.fields import FieldInfo
+
 from pipeline.recipe.build_options import BuildOptions
 from pipeline.recipe.known_names import KNOWN_VALUES, PATTERNS, SHORTHANDS
 from pipeline.recipe.layers import Layer, find_written, mark_value
@@ -108,18 +110,17 @@ def _explain(fault: Mapping[str, Any], path: KeyPath, node: Node) -> tuple[str, 
 
 def _may_be_null(path: KeyPath) -> bool:
     """Whether a key can be left without a value by writing `null`."""
-    if isinstance(path[-1], int):
-        return False
-    section = tuple(step for step in path[:-1] if isinstance(step, str))
-    return NoneType in get_args(sections()[section].model_fields[path[-1]].annotation)
+    field = _field(path)
+    return field is not None and NoneType in get_args(field.annotation)
 
 
 def _advise_default(path: KeyPath) -> str:
     """What to do where nothing better is known: the default, or to say something else."""
     if isinstance(path[-1], int):
         return "correct it, or remove it from the list"
-    section = tuple(step for step in path[:-1] if isinstance(step, str))
-    field = sections()[section].model_fields[path[-1]]
+    field = _field(path)
+    if field is None:
+        return "correct it, or remove it"
     if field.is_required():
         return "it has no default: give it a value"
     if field.default is None:
@@ -127,6 +128,12 @@ def _advise_default(path: KeyPath) -> str:
     if isinstance(field.default, str | int | float):
         return f"leave it out for the default, `{str(field.default).lower()}`"
     return "correct it, or leave it out for the default"
+
+
+def _field(path: KeyPath) -> FieldInfo | None:
+    """What the schema says of a key; None for items of lists, and of sections of free names."""
+    section = sections().get(tuple(step for step in path[:-1] if isinstance(step, str)))
+    return None if section is None else section.model_fields.get(str(path[-1]))
 
 
 def _advise_boolean(_field: str, node: Node) -> str | None:
@@ -191,6 +198,7 @@ _TYPES: dict[str, tuple[str, Callable[[str, Node], str | None]]] = {
     "float_type": ("a number", _advise_number),
     "tuple_type": ("a list", _advise_list),
     "model_type": ("a section", _advise_section),
+    "dict_type": ("a section of names", _advise_section),
 }
 
 

@@ -16,7 +16,7 @@ from pipeline.release.folder_reader import list_folder
 from pipeline.release.manifest import MANIFEST_NAME, ReleaseManifest, decode
 from pipeline.release.oci_reader import LAYOUT_NAME, is_layout, read_layout
 from pipeline.release.plain_tar import first_name, scan_plain_tar
-from pipeline.release.tar import tar_order
+from pipeline.release.tar import BLOCK, tar_order
 from pipeline.release.tar_reader import REPACKED_HINT, TarScan, scan_tar
 
 COMPRESSED: Mapping[bytes, tuple[str, str]] = {
@@ -93,7 +93,7 @@ def read_manifest(path: Path) -> tuple[ReleaseManifest, Contents]:
 
 @contextmanager
 def understanding(path: Path) -> Iterator[None]:
-    """Read the records in a manifest: whoever made it may have written anything in them.
+    """Read the records of a release or an engine: whoever made it may have written anything there.
 
     Raises VerificationError where a record is of another form than this version writes.
     """
@@ -102,21 +102,25 @@ def understanding(path: Path) -> Iterator[None]:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         reason = printable(f"{type(error).__name__}: {error}", 200)
         raise VerificationError(
-            f"the records of the release `{path}` are not of the form that this version knows",
+            f"the records of `{path}` are not of the form that this version knows",
             facts=[reason],
-            hint="use the version of trtllm-pack that wrote the release",
+            hint="use the version of trtllm-pack that wrote them",
         ) from None
 
 
 def _open_file(path: Path) -> Contents:
     with open_regular(path) as stream:
-        magic = stream.read(8)
+        head = stream.read(BLOCK)
     for start, (told, command) in COMPRESSED.items():
-        if magic.startswith(start):
+        if head.startswith(start):
             raise VerificationError(
                 f"`{path}` is {told}; a release is a folder or a tar as it is",
                 hint=f"unpack it, {command.replace('FILE', str(path))}, and verify what comes out",
             )
+    if head and b"\0" not in head:  # which every header has, whatever is damaged in it
+        raise VerificationError(
+            f"`{path}` is neither a release nor a tar", hint="name a release folder or its tar"
+        )
     first = (first_name(path) or "").partition("/")[0]
     if first in {"", ".", "blobs", "ingest", "index.json", LAYOUT_NAME}:
         scan = scan_plain_tar(path)

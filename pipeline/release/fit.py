@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import ValidationError
 
 from pipeline.artifact import canonical_json
 from pipeline.engines import find_engine
 from pipeline.hardware import Hardware
+from pipeline.installed import installed
 from pipeline.recipe.schema import EngineSettings
 from pipeline.release.manifest import ReleaseManifest
 from pipeline.release.pytorch_options import RANK_KEYS
@@ -41,17 +41,18 @@ def fit_machine(manifest: ReleaseManifest, hardware: Hardware) -> Fit:
         settings, hardware, num_ranks=max(num_ranks, 1)
     )
     reasons = [reason] if reason is not None else []
+    here = installed(manifest.lock.tools)
     for name, built_with in manifest.lock.tools.items():
         # An engine loads only in the TensorRT that built it; graphs are not tied to a version.
-        if name.startswith("tensorrt") and (installed := _installed(name)) != built_with:
-            reasons.append(f"built with `{name}` {built_with}; installed is {installed or 'none'}")
+        if name.startswith("tensorrt") and (found := here.get(name)) != built_with:
+            reasons.append(f"built with `{name}` {built_with}; installed is {found or 'none'}")
     return Fit(not reasons, tuple(reasons))
 
 
 def _fit_pytorch(manifest: ReleaseManifest, hardware: Hardware) -> Fit:
     """A checkpoint for `trtllm-serve`: TensorRT-LLM without engines, and a GPU for each rank."""
     reasons = []
-    found = _installed("tensorrt-llm")
+    found = installed(["tensorrt-llm"]).get("tensorrt-llm")
     if found is None or release_of(found) < END_OF_LINE:
         reasons.append(f"it is for TensorRT-LLM 1.3 or later; installed is {found or 'none'}")
     options = manifest.engine["serve"]
@@ -60,10 +61,3 @@ def _fit_pytorch(manifest: ReleaseManifest, hardware: Hardware) -> Fit:
         needed = "a GPU" if wanted == 1 else f"{wanted} GPUs"
         reasons.append(f"it needs {needed}; {len(hardware.gpus)} are visible")
     return Fit(not reasons, tuple(reasons))
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -81,9 +81,12 @@ def _scan_entries(path: Path, file: BinaryIO, scan: TarScan) -> None:
             size_bytes = size_bytes if pax_size is None else pax_size
             pax_size = None
             _add(scan, block, Extent(path, position + BLOCK, size_bytes))
-        position += BLOCK + size_bytes + -size_bytes % BLOCK
+        end = position + BLOCK + size_bytes
+        position = end + -end % BLOCK
         if position > file_bytes:
             raise _Broken(f"it is cut off at byte {file_bytes}")
+        if any(_read_at(file, end, position - end)):
+            scan.faults.append(f"the padding at byte {end} is not zero")
     raise _Broken(f"it has more than {MAX_ENTRIES} entries")
 
 

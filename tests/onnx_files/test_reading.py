@@ -170,7 +170,7 @@ def test_functions_that_stand_for_too_much_are_refused() -> None:
     ]
     node = helper.make_node("F0", ["q"], ["o"], domain="own")
     made = model([node], heads()[:1], [value("o", HALF, 1)], domains=["own"], functions=functions)
-    with pytest.raises(VerificationError, match="more than 2,000,000 nodes"):
+    with pytest.raises(VerificationError, match="more than 300,000 nodes"):
         parse_model(made.SerializeToString(), "it")
 
 

@@ -31,7 +31,7 @@ def test_new_recipe_fits_the_schema_and_names_it() -> None:
     jsonschema.Draft202012Validator(recipe_json_schema()).validate(yaml.safe_load(text))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1))
 def test_new_recipe_of_a_folder_keeps_its_path(tmp_path: Path, folder: str) -> None:
     path = tmp_path / "x.yaml"

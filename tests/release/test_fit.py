@@ -39,7 +39,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 def tools(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
     """Which versions are installed."""
-    monkeypatch.setattr(fit, "_installed", lambda name: versions.get(name.replace("-", "_")))
+    found = {name.replace("_", "-"): version for name, version in versions.items()}
+    monkeypatch.setattr(fit, "installed", lambda names: {n: found[n] for n in names if n in found})
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])

@@ -260,7 +260,6 @@ def blob_of_manifest(found: Files) -> str:
     return f"blobs/sha256/{stated.removeprefix('sha256:')}"
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", ["link", "link to a folder", "pipe", "hidden folder"])
 def test_what_is_no_file(kind: str, release: Path, tmp_path: Path) -> None:
     layout = write_layout(tmp_path / "layout", layout_of(release))
@@ -363,6 +362,16 @@ def test_what_follows_the_end_of_a_tar(more: bytes, release: Path, tmp_path: Pat
         assert verify_release(path, NO_GPU).form == "oci"
     else:
         assert "its end, from byte" in told_of(path)
+
+
+def test_padding_that_is_not_zero(release: Path, tmp_path: Path) -> None:
+    path = tar_layout(tmp_path / "x.tar", layout_of(release))
+    file = next(one for one in scan_plain_tar(path).files.values() if one.size_bytes % BLOCK)
+    end = file.offset + file.size_bytes
+    data = bytearray(path.read_bytes())
+    data[end] = 1
+    path.write_bytes(data)
+    assert f"the padding at byte {end} is not zero" in told_of(path)
 
 
 def test_a_checksum_that_is_wrong(release: Path, tmp_path: Path) -> None:

@@ -212,3 +212,11 @@ def test_an_engine_of_another_tensorrt_cannot_run(tmp_path: Path) -> None:
 def test_a_recipe_of_the_future_is_no_failure(tmp_path: Path) -> None:
     report = verify_release(release_in(tmp_path, recipe={"engine": {"warp": 9}}), NO_GPU)
     assert report.fit.reasons == ("this version of trtllm-pack does not know its engine settings",)
+
+
+def test_what_is_no_tar_at_all_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: tiny\n" * 100)
+    with pytest.raises(VerificationError, match="neither a release nor a tar") as caught:
+        verify_release(path, NO_GPU)
+    assert caught.value.hint

@@ -311,7 +311,6 @@ def test_faults_do_not_fill_the_screen(tmp_path: Path) -> None:
     assert faults[-1].startswith("and ")
 
 
-@pytest.mark.timeout(30)
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
 def test_what_is_no_file(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
