@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from pipeline.artifact import Json
 from pipeline.console import fields
+from pipeline.wording import counted
 
 EFFECTS = {
     "refused": "TensorRT-LLM fails, or its result is wrong: always refused",
@@ -41,7 +42,7 @@ def one_text(document: Mapping[str, Json]) -> str:
     parts = [document["key"], fields(_option_rows(document))]
     rules = document["rules"]
     if rules:
-        parts += ["", f"{len(rules)} rule{'s' if len(rules) > 1 else ''}"]
+        parts += ["", counted(len(rules), "rule")]
     for rule in rules:
         parts += [f"  {rule['name']} ({rule['effect']})", fields(_rule_rows(rule), "    ")]
     return "\n".join(parts)

@@ -13,7 +13,7 @@ from pipeline.engines import find_engine
 from pipeline.engines.engine import Engine
 from pipeline.engines.reference import reference_problems
 from pipeline.errors import PipelineError, PlanRefused, Problem
-from pipeline.families import Family, find_family
+from pipeline.families import find_family
 from pipeline.hardware import Hardware
 from pipeline.parity.memory import logits_memory, most_layers
 from pipeline.parity.problems import logits_problems
@@ -58,7 +58,8 @@ class Need:
 class SourcePlan:
     """What every plan has, also one without an engine: the recipe, its source, needs, problems.
 
-    `pin` is what a lock file holds the source to, where there is one.
+    `pin` is what a lock file holds the source to, where there is one; `locked_tools` are the tools
+    of each stage, by name and version, where that lock is frozen.
     """
 
     recipe: Recipe
@@ -68,6 +69,7 @@ class SourcePlan:
     needs: Mapping[str, Need]
     problems: tuple[Problem, ...]
     pin: Pin | None = field(default=None, kw_only=True)
+    locked_tools: Mapping[str, Mapping[str, str]] | None = field(default=None, kw_only=True)
 
 
 AnyPlan = TypeVar("AnyPlan", bound=SourcePlan)
@@ -77,9 +79,6 @@ AnyPlan = TypeVar("AnyPlan", bound=SourcePlan)
 class Plan(SourcePlan):
     """A recipe resolved for an engine. Stages read it; their `settings` say which parts."""
 
-    family: Family
-    parallelism: Parallelism
-    dtype: str
     conversion: ConversionPlan
     engine: Engine
     build_tools: Mapping[str, str]
@@ -112,35 +111,24 @@ def resolve(
     source = open_source(recipe.source, loaded.base_dir, memory, offline=offline, pin=pin)
     checkpoint = source.checkpoint()
     engine = find_engine(recipe.engine.backend)
-    parallelism = _parallelism(recipe.checkpoint)
-    unavailable = backend_problems(engine)
+    unavailable = backend_problems(engine, hardware)
     try:
-        family = find_family(checkpoint.architecture)
-        dtype = resolve_dtype(recipe.checkpoint.dtype, checkpoint)
-        conversion = plan_conversion(
-            checkpoint,
-            family,
-            parallelism,
-            dtype,
-            recipe.checkpoint.clamp,
-            code_is_compared=bool(recipe.source.remote_code) and recipe.verify.logits,
-        )
+        conversion = _conversion(recipe, checkpoint)
     except PipelineError as error:
+        source.doubt()
         problem = Problem.of("convert", error)
         hint = problem.hint or "docs/families.md says what can be converted of which architecture"
         raise PlanRefused([replace(problem, hint=hint), *unavailable]) from None
     longest = conversion.translation.longest_tokens
     window = None if engine.applies_windows else conversion.translation.window
     recipe = fit_limits(recipe, conversion.config, window, longest)
-    reason = engine.why_not_runnable(recipe.engine, hardware, num_ranks=parallelism.world_size)
+    num_ranks = conversion.parallelism.world_size
+    reason = engine.why_not_runnable(recipe.engine, hardware, num_ranks=num_ranks)
     problems = [*unavailable, *_problems(recipe, source, conversion, engine, hardware, reason)]
     return Plan(
         recipe=recipe,
         source=source,
         checkpoint=checkpoint,
-        family=family,
-        parallelism=parallelism,
-        dtype=dtype,
         conversion=conversion,
         engine=engine,
         build_tools=engine.tool_versions(),
@@ -152,6 +140,18 @@ def resolve(
         cache_dir=cache_dir,
         problems=tuple(problems),
         pin=pin,
+    )
+
+
+def _conversion(recipe: Recipe, checkpoint: SourceCheckpoint) -> ConversionPlan:
+    """Raises RecipeError or VerificationError where none is possible."""
+    return plan_conversion(
+        checkpoint,
+        find_family(checkpoint.architecture),
+        _parallelism(recipe.checkpoint),
+        resolve_dtype(recipe.checkpoint.dtype, checkpoint),
+        recipe.checkpoint.clamp,
+        code_is_compared=bool(recipe.source.remote_code) and recipe.verify.logits,
     )
 
 
@@ -169,7 +169,7 @@ def _problems(
     if not engine.applies_windows:
         yield from length_problems(translation.window, translation.longest_tokens, recipe)
     yield from tokenizer_problems(source)
-    has_text, source_config = has_tokenizer(source), source.checkpoint().config
+    has_text, source_config = has_tokenizer(source), conversion.source.config
     yield from code_problems(recipe, source, source_config)
     yield from logits_problems(
         recipe.verify,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pipeline.artifact import Json
 from pipeline.engines.engine import Engine
 from pipeline.errors import MachineError, PipelineError, Problem
+from pipeline.hardware import Hardware
 from pipeline.recipe.schema import Recipe
 from pipeline.sources import AnySource
 from pipeline.sources.remote_code import check_code
@@ -25,9 +26,9 @@ _WINDOW_SOURCE = (
 _CACHE_SOURCE = "TensorRT-LLM `gptAttentionPlugin.cpp` (read at 1.3.0rc3, soon after 1.2)"
 
 
-def backend_problems(engine: Engine) -> list[Problem]:
+def backend_problems(engine: Engine, hardware: Hardware) -> list[Problem]:
     """The engine backend is not usable here: a problem of the stage `build` alone."""
-    reason = engine.why_unavailable()
+    reason = engine.why_unavailable(hardware)
     if reason is None:
         return []
     return [

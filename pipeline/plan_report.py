@@ -14,6 +14,7 @@ from pipeline.pytorch_plan import PytorchPlan
 from pipeline.run import StageState
 from pipeline.run_record import past_seconds
 from pipeline.store import Store
+from pipeline.wording import counted
 
 HEADING = ("stage", "state", "disk", "memory", "last time", "key")
 
@@ -27,8 +28,8 @@ def plan_document(
         **shared_document(plan, states, problems, store),
         "checkpoint": {
             "architecture": plan.checkpoint.architecture,
-            "family": plan.family.name,
-            "dtype": plan.dtype,
+            "family": conversion.family.name,
+            "dtype": conversion.dtype,
             **asdict(conversion.parallelism),
             "source_bytes": conversion.source_bytes,
             "target_bytes": conversion.target_bytes,
@@ -118,14 +119,14 @@ def source_text(source: Mapping[str, Json]) -> str:
     commit = f"{site} at {source['commit']}" if source["commit"] else ""
     size = format_bytes(source["total_bytes"])
     place = f", from {source['endpoint']}" if source["endpoint"] else ""
-    return f"{source['where']}{commit}: {source['num_files']} files, {size}{place}"
+    return f"{source['where']}{commit}: {counted(source['num_files'], 'file')}, {size}{place}"
 
 
 def problem_lines(problems: Sequence[Problem]) -> list[str]:
     """Every problem that was found, or that there is none."""
     if not problems:
         return ["no problems found"]
-    lines = [f"{len(problems)} problem{'s' if len(problems) != 1 else ''} found"]
+    lines = [f"{counted(len(problems), 'problem')} found"]
     for problem in problems:
         lines += ["", *render_problem(problem)]
     return lines
@@ -140,7 +141,7 @@ def _plan_fields(document: dict[str, Json]) -> dict[str, str]:
         "source": source_text(document["source"]),
         "model": f"{checkpoint['architecture']}, family {checkpoint['family']}",
         "checkpoint": f"{checkpoint['dtype']}, tp {checkpoint['tp_size']} x "
-        f"pp {checkpoint['pp_size']}: {len(ranks)} rank{'s' if len(ranks) > 1 else ''} "
+        f"pp {checkpoint['pp_size']}: {counted(len(ranks), 'rank')} "
         f"of {'up to ' if len(set(ranks)) > 1 else ''}{size}",
         "engine": f"{engine['backend']}, batch {settings['max_batch_size']}, input "
         f"{settings['max_input_len']}, sequence {settings['max_seq_len']} tokens",

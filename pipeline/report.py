@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.artifact import Artifact, Json
 from pipeline.console import fields, printable, table
@@ -12,7 +13,10 @@ from pipeline.engines.attention_proof import PROOF_NAME
 from pipeline.errors import UsageError
 from pipeline.parity.record import logits_fields
 from pipeline.recipe.load import load_recipe
-from pipeline.run import StageResult
+from pipeline.wording import counted
+
+if TYPE_CHECKING:
+    from pipeline.run import StageResult
 
 
 def run_document(
@@ -82,8 +86,8 @@ def generation_lines(record: Json) -> list[str]:
             f"  > {line}" for line in printable(prompt["text"].strip("\n")).splitlines() or [""]
         ]
         lines.append(
-            f"  {len(prompt['token_ids'])} tokens, stopped by {prompt['stop_reason']}; "
-            + (f"{held} expectation{'s' if held > 1 else ''} held" if held else "nothing expected")
+            f"  {counted(len(prompt['token_ids']), 'token')}, stopped by {prompt['stop_reason']}; "
+            + (f"{counted(held, 'expectation')} held" if held else "nothing expected")
         )
     if "comparison" in record:
         lines += ["", f"  {_comparison_text(record['comparison'])}"]
@@ -111,7 +115,7 @@ def proof_fields(proof: Json) -> dict[str, str]:
     """An attention proof for people: requested, built and observed, each by itself."""
     asked, built, observed = proof["requested"], proof["built"], proof["observed"]
     kernels = "fused" if asked["context_fmha"] else "not fused"
-    sites = f"{built['attention_sites']} attention sites"
+    sites = counted(built["attention_sites"], "attention site")
     if built["status"] == "fused":
         sites = f"{built['attention_layers']} of {sites}"
     why = observed.get("reason") or observed.get("evidence")

@@ -13,6 +13,7 @@ from pipeline.console import format_bytes, table
 from pipeline.store.catalogue import Entry, disk_bytes
 from pipeline.store.checking import Checked
 from pipeline.store.collection import Collected
+from pipeline.wording import counted
 
 ASKED_NOT = "nobody asked for it"
 """Why a damaged artifact is not deleted without `--delete`."""
@@ -132,8 +133,7 @@ def _entry_document(entry: Entry) -> dict[str, Json]:
 
 
 def _artifacts(document: Mapping[str, Json]) -> str:
-    num = document["num_artifacts"]
-    return f"{num} artifact" if num == 1 else f"{num} artifacts"
+    return counted(document["num_artifacts"], "artifact")
 
 
 def _short(name: str, letters: int = KEY_LETTERS) -> str:

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.wording import counted
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pipeline.artifact import Artifact
+    from pipeline.cli.stage_options import StageOptions
     from pipeline.console import Console
     from pipeline.plan import Plan
     from pipeline.pytorch_plan import PytorchPlan
     from pipeline.run import StageResult
     from pipeline.store import Store
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """How a plan is carried out: where the artifact goes, how long others are waited for.
-
-    `limit_bytes` is what the store may take on disk afterwards; None: any size.
-    """
-
-    out: Path | None
-    lock_timeout_s: float
-    limit_bytes: int | None
-
-
-def limit_bytes(text: str | None) -> int | None:
-    """What `--store-limit` says. Raises UsageError."""
-    from pipeline.store.amounts import parse_bytes
-
-    return None if text is None else parse_bytes(text, "`--store-limit`")
 
 
 def carry_out(
@@ -41,16 +25,18 @@ def carry_out(
     plan: Plan | PytorchPlan,
     store: Store,
     console: Console,
-    wishes: Wishes,
+    asked: StageOptions,
 ) -> None:
     """Run the stages up to `until`, place and show the artifact of the command's own."""
-    from pipeline.placing import check_out_dir, export
+    from pipeline.exports import check_out_dir, export
     from pipeline.report import run_document, run_text
     from pipeline.run import run
     from pipeline.run_record import write_run_record
+    from pipeline.store.amounts import parse_bytes
 
     wanted = "package" if name == "run" else name
-    out = wishes.out
+    out, limit = asked.out, asked.store_limit
+    max_bytes = None if limit is None else parse_bytes(limit, "`--store-limit`")
     if out is not None:
         _check_outside(out, store)
         check_out_dir(out, wanted, plan.recipe.name if wanted == "package" else None)
@@ -61,13 +47,13 @@ def carry_out(
             export(_made(results, wanted), out)
 
     with console.watching() as observer:
-        timeout_s = wishes.lock_timeout_s
+        timeout_s = asked.lock_timeout
         results = run(plan, store, until, observer, lock_timeout_s=timeout_s, use=use)
     artifact = _made(results, wanted)
     document = run_document(results, artifact, out)
     console.result(document, run_text(results, artifact, out))
-    if wishes.limit_bytes is not None:
-        _keep_small(store, wishes.limit_bytes, results, console)
+    if max_bytes is not None:
+        _keep_small(store, max_bytes, results, console)
 
 
 def _made(results: Sequence[StageResult], wanted: str) -> Artifact:
@@ -105,7 +91,7 @@ def _keep_small(
         path, reason = found.refused[0]
         console.note(f"{len(found.refused)} could not be deleted, as `{path}`: {reason}")
     if found.artifacts:
-        console.note(f"{len(found.artifacts)} artifacts were deleted for `--store-limit`")
+        console.note(f"deleted {counted(len(found.artifacts), 'artifact')} for `--store-limit`")
     if found.disk_bytes > max_bytes:
         console.note(
             f"the artifacts of this run and of others at work take {found.disk_bytes:,} bytes, "

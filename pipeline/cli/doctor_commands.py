@@ -16,11 +16,11 @@ from pipeline.cli.options import (
     VariantOpt,
     store_folder,
 )
+from pipeline.cli.stage_options import StageOptions
 from pipeline.errors import MachineError, Problem, UsageError
 from pipeline.system_errors import file_error
 
 if TYPE_CHECKING:
-    from pipeline.artifact import Json
     from pipeline.doctor.installed import Installed
 
 RequireOpt = Annotated[
@@ -83,7 +83,8 @@ def doctor(
         missing = [name for name in require or [] if not document["backends"][name]["builds"]]
         concerned = []
         if recipe is not None:
-            concerned = _concerned(installed, recipe, variant, store, offline)
+            asked = StageOptions(recipe, variant=variant, store=store, offline=offline)
+            concerned = _concerned(installed, asked)
             told = [problem.message for problem in concerned]
             document["recipe"] = {"path": str(recipe), "differences": told}
         document["required"] = {"backends": list(require or []), "missing": missing}
@@ -92,24 +93,18 @@ def doctor(
             raise typer.Exit(MachineError.exit_code)
 
 
-def _concerned(
-    installed: Installed | None,
-    recipe: Path,
-    variant: str | None,
-    store: Path | None,
-    offline: bool,
-) -> list[Problem]:
+def _concerned(installed: Installed | None, asked: StageOptions) -> list[Problem]:
     """What of the drift a build of the recipe would meet. Raises as planning it does."""
-    from pipeline.cli.stage_commands import open_store, resolve_recipe
+    from pipeline.cli.planning import open_store, resolve_recipe
     from pipeline.doctor.drift_problems import drift_problems
     from pipeline.doctor.examination import drift_of
     from pipeline.engines.trtllm.request import build_request
     from pipeline.plan import Plan
 
-    plan = resolve_recipe(recipe, variant, None, open_store(store), offline)
+    plan = resolve_recipe(asked, open_store(asked))
     if not isinstance(plan, Plan) or plan.recipe.engine.backend != "trtllm":
         raise UsageError(
-            f"`{recipe}` does not build with TensorRT-LLM: nothing of it concerns the recipe",
+            f"`{asked.recipe}` does not build with TensorRT-LLM: nothing of it concerns the recipe",
             hint="name a recipe, or by `--variant` a variant, with `engine.backend: trtllm`",
         )
     if installed is None:
@@ -133,20 +128,16 @@ def _check_names(names: list[str]) -> None:
 
 def _write(installed: Installed | None, path: Path) -> None:
     """Store what was read, whole or not at all. Raises MachineError where there is nothing."""
-    from pipeline.artifact import write_json
+    from pipeline.artifact import encode_json
+    from pipeline.durable import write_atomic
 
     if installed is None:
         raise MachineError(
             "there are no facts to write: `tensorrt_llm` is not installed here",
             hint="run it inside NVIDIA's TensorRT-LLM image, e.g. `docker build --target trtllm`",
         )
-    document: dict[str, Json] = installed.document()
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        write_json(partial, document)
-        partial.replace(path)
+        write_atomic(path, encode_json(installed.document()))
     except OSError as error:
         hint = "name a file in another folder"
         raise file_error(error, path, "cannot be written", hint) from None
-    finally:
-        partial.unlink(missing_ok=True)

@@ -117,7 +117,9 @@ def _read(file: str | None, commands: Sequence[str]) -> tuple[str, str]:
             with Path(file).open("rb") as stream:
                 data = stream.read(4 * MAX_CHARACTERS + 1)
     except FileNotFoundError:
-        raise UsageError(f"there is no `{file}`") from None
+        raise UsageError(
+            f"`{file}` does not exist", hint="name a script or a JSON; `-` is stdin"
+        ) from None
     except OSError as error:
         hint = "give it a text: `trtllm-pack migrate - < build.sh`" if file == "-" else None
         raise file_error(error, file, "cannot be read", hint) from None

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.errors import UsageError
+
 RecipeArg = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", metavar="RECIPE")]
 PathArg = Annotated[Path, typer.Argument(metavar="PATH")]
 SetOpt = Annotated[
@@ -88,9 +90,20 @@ DebugOpt = Annotated[bool, typer.Option("--debug", help="Show the traceback of a
 
 
 def store_folder(path: Path | None) -> Path:
-    """The folder of the artifact store, absolute: what `--store` says, else the user's cache."""
+    """The folder of the artifact store, absolute: what `--store` says, else the user's cache.
+
+    Raises UsageError where its name is not UTF-8, which engine builders cannot be given.
+    """
     if path is None:
         from platformdirs import user_cache_path
 
         path = user_cache_path("trtllm-pack")
-    return path.absolute()
+    path = path.absolute()
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"the path of the store, `{ascii(str(path))[1:-1]}`, is not UTF-8",
+            hint="name another folder; where the name is right, set a locale: `LC_ALL=C.UTF-8`",
+        ) from None
+    return path

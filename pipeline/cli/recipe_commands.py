@@ -84,7 +84,9 @@ def _all_together(errors: list[PipelineError]) -> PipelineError:
     """One error for several recipes; a single one stays itself."""
     if len(errors) == 1:
         return errors[0]
-    facts = [f"{error.message}\n" + "\n".join(error.facts) for error in errors]
+    facts = [
+        "\n".join([e.message, *e.facts, *([f"hint: {e.hint}"] if e.hint else [])]) for e in errors
+    ]
     return RecipeError(f"{len(errors)} recipes are wrong", facts=facts)
 
 
@@ -93,10 +95,11 @@ def init(
     name: Annotated[str, typer.Argument(help="Name of the release; the file is NAME.yaml.")],
     repo: Annotated[str | None, typer.Option(help="Hugging Face repo, owner/name.")] = None,
     path: Annotated[str | None, typer.Option(help="Local checkpoint folder.")] = None,
+    as_json: JsonOpt = False,
     debug: DebugOpt = False,
 ) -> None:
     """Write a new recipe with comments."""
-    with answering(Mode(debug=debug)) as console:
+    with answering(Mode(json=as_json, debug=debug)) as console:
         from pipeline.recipe.scaffold import new_recipe
 
         text = new_recipe(name, repo=repo, path=path)

@@ -21,7 +21,7 @@ def backend_facts(hardware: Hardware) -> dict[str, Json]:
 
 def _facts(name: str, hardware: Hardware) -> dict[str, Json]:
     engine = find_engine(name)
-    why_not = engine.why_unavailable()
+    why_not = engine.why_unavailable(hardware)
     targets: list[str | None] = [*sorted(hardware.targets)] or [None]
     rows = [_runs(name, target, hardware) for target in targets]
     return {

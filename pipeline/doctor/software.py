@@ -6,11 +6,13 @@ import os
 import re
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, requires
 
 from pipeline import __version__
 from pipeline.artifact import Json
+from pipeline.installed import installed
+from pipeline.redaction import token_files
+from pipeline.sources.hub.settings import TOKENS
 
 DISTRIBUTION = "trtllm-pack"
 CORE = "core"
@@ -23,8 +25,6 @@ PROGRAMS = {
     "tritonserver": "serves a Triton model repository; nothing here needs it",
 }
 """Program -> what it is for."""
-
-TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)(.*)$")
 _EXTRA = re.compile(r"""extra == ['"]([^'"]+)['"]""")
@@ -53,8 +53,8 @@ def package_facts() -> dict[str, Json]:
         requirement, _, marker = text.partition(";")
         match, extra = _REQUIREMENT.match(requirement.strip()), _EXTRA.search(marker)
         if match is not None:
-            name = extra.group(1) if extra else CORE
-            found.setdefault(name, {})[match.group(1)] = installed_version(match.group(1))
+            name, package = extra.group(1) if extra else CORE, match.group(1)
+            found.setdefault(name, {})[package] = installed([package]).get(package)
     found.pop("dev", None)
     return {extra: dict(sorted(packages.items())) for extra, packages in found.items()}
 
@@ -66,10 +66,10 @@ def program_facts() -> dict[str, Json]:
 
 def token_facts() -> dict[str, Json]:
     """Whether a token of the Hugging Face Hub is set, and where; never the token itself."""
-    for name in TOKEN_VARIABLES:
+    for name in TOKENS:
         if os.environ.get(name, "").strip():
             return {"present": True, "from": name}
-    path = _token_file()
+    path = token_files(os.environ)[0]
     present = path.is_file() and path.stat().st_size > 0
     return {"present": present, "from": str(path) if present else None}
 
@@ -79,19 +79,3 @@ def modelscope_facts() -> dict[str, Json]:
     name = "MODELSCOPE_API_TOKEN"
     present = bool(os.environ.get(name, "").strip())
     return {"present": present, "from": name if present else None}
-
-
-def installed_version(name: str) -> str | None:
-    """The version of a distribution, None where it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _token_file() -> Path:
-    """Where `hf auth login` puts it (huggingface_hub 1.x, `constants.py`)."""
-    if "HF_TOKEN_PATH" in os.environ:
-        return Path(os.environ["HF_TOKEN_PATH"]).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("HF_HOME", f"{cache}/huggingface")).expanduser() / "token"

@@ -48,7 +48,7 @@ class Engine(Protocol):
 
     Such an engine's `problems` say up to which lengths it is right; for others the plan does."""
 
-    def why_unavailable(self) -> str | None:
+    def why_unavailable(self, hardware: Hardware) -> str | None:
         """Why this machine cannot build with it, hint included, or None; imports nothing heavy."""
 
     def problems(

@@ -54,6 +54,14 @@ def read_decoder(config: Mapping[str, Json]) -> Decoder:
     )
 
 
+def decoder_of(config: Mapping[str, Json]) -> Decoder | None:
+    """The decoder, or None where the graph cannot express it (`graph_problems` says so)."""
+    try:
+        return read_decoder(config)
+    except RecipeError:
+        return None
+
+
 def graph_problems(config: Mapping[str, Json], max_seq_len: int) -> list[Problem]:
     """Why no decoder graph of `max_seq_len` positions can be written, for the stage `build`."""
     try:

@@ -12,6 +12,7 @@ from pipeline.errors import PipelineError, RecipeError, VerificationError
 from pipeline.weights.blocks import NotFinite, Reader
 from pipeline.weights.casts import LARGEST, to_float32
 from pipeline.weights.patches import matrix
+from pipeline.wording import counted
 
 
 def cast_error(
@@ -37,7 +38,7 @@ def cast_error(
             "the source holds NaN or infinity", facts=listed([*broken, *large])
         )
     return RecipeError(
-        f"{len(large)} tensor{'s' if len(large) != 1 else ''} cannot be cast: "
+        f"{counted(len(large), 'tensor')} cannot be cast: "
         "their largest values would become infinite",
         facts=listed(large),
         hint="set `checkpoint.dtype: bfloat16` or `float32`, which hold values of this size, or "

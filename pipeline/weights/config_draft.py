@@ -35,8 +35,3 @@ class Draft:
         for key in keys:
             if key in self.source:
                 self.ledger.setdefault(key, dict(entry))
-
-    def refuse(self, fault: str, hint: str | None = None) -> None:
-        """Note a fault."""
-        self.faults.append(fault)
-        self.hints += [hint] if hint else []

@@ -34,6 +34,7 @@ from pipeline.weights.rules import (
     WeightRule,
     fill,
 )
+from pipeline.wording import counted
 
 FLOATS = ("bfloat16", "float16", "float32")
 """Dtypes that are converted, in any direction."""
@@ -250,8 +251,7 @@ def _check_dtypes(tensors: Sequence[TensorInfo]) -> None:
 
 def _mismatch(faults: list[str]) -> VerificationError:
     return VerificationError(
-        "the tensors of the source do not fit its `config.json`: "
-        f"{len(faults)} fault{'s' if len(faults) != 1 else ''}",
+        f"the tensors of the source do not fit its `config.json`: {counted(len(faults), 'fault')}",
         facts=listed(faults),
         hint="check that config.json and all weight files are of the same checkpoint",
     )

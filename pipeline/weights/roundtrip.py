@@ -26,6 +26,7 @@ from pipeline.weights.layout import ConversionPlan, TargetTensor, inventory_faul
 from pipeline.weights.patches import matrix
 from pipeline.weights.rules import Part
 from pipeline.weights.stream import MAX_BLOCK_BYTES, MAX_THREADS, check_source
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     from pipeline.weights.comparison import Error, Tally
@@ -188,8 +189,7 @@ def _error(error: Error) -> Json:
 
 def _mismatch(faults: list[str]) -> VerificationError:
     return VerificationError(
-        "the rank files do not hold the source checkpoint: "
-        f"{len(faults)} fault{'s' if len(faults) != 1 else ''}",
+        f"the rank files do not hold the source checkpoint: {counted(len(faults), 'fault')}",
         facts=listed(faults),
         hint=_HINT,
     )

@@ -69,7 +69,7 @@ def test_what_cannot_be_read_says_why_and_the_rest_is_read(
     ("init", "told"),
     [
         ("import os; os.abort()", "signal SIGABRT"),
-        ("import time; time.sleep(60)", "no answer within 1 s"),
+        ("import time; time.sleep(1000)", "no answer within 1 s"),
         ("raise KeyError('gone')", "KeyError: 'gone'"),
     ],
 )
@@ -80,6 +80,8 @@ def test_a_package_that_ends_the_process_is_told(
     (described.site / "tensorrt_llm" / "__init__.py").write_text(init + "\n")
     (described.bin / "trtllm-build").write_text("#!/nowhere/python\n")
     use(described, monkeypatch)
+    read_flags = module._read_flags
+    monkeypatch.setattr(module, "_read_flags", lambda _: read_flags(60.0))
     found = read_installed(timeout_s=1.0 if "sleep" in init else 60.0)
     assert found is not None
     assert told in found.unread["tensorrt_llm"]
@@ -134,7 +136,7 @@ def test_a_doctor_that_is_ended_leaves_nothing(tmp_path: Path, number: signal.Si
         doctor.send_signal(number)
     assert doctor.returncode == (-9 if number == signal.SIGKILL else 143)
     assert wait_until_gone(tmp_path / "at-work") == {}
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while any(temporary.iterdir()) and time.monotonic() < end:
         time.sleep(0.02)
     assert list(temporary.iterdir()) == []

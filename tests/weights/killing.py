@@ -58,9 +58,11 @@ def convert(made: ConversionPlan, source: Path, out: Path, memory: int, chance: 
         raise AssertionError("bytes were counted twice or not at all")
 
 
-def killed(made: ConversionPlan, source: Path, out: Path, memory: int, chance: Chance) -> bool:
-    """One child; whether it was killed before its end."""
-    longest = chance.choice([0.02, 0.06, 0.2])
+def killed(
+    made: ConversionPlan, source: Path, out: Path, memory: int, chance: Chance, patience: float
+) -> bool:
+    """One child, which may take `patience` times as long; whether it was killed before its end."""
+    longest = chance.choice([0.02, 0.06, 0.2]) * patience
     child = os.fork()
     if child == 0:
         code = 1
@@ -104,10 +106,12 @@ def main(source: Path, folder: Path, seed: int, wanted: int) -> None:
             break
         out = folder / f"out{number}"
         out.mkdir()
-        before = 0
-        while killed(made, source, out, chance.choice(MEMORY[number % 2]), chance):
+        before, patience = 0, 1.0
+        while killed(made, source, out, chance.choice(MEMORY[number % 2]), chance, patience):
             kills += 1
             now = counted(out)
+            # On a busy machine the shortest of times would not be enough to come any further.
+            patience = 1.0 if now > before else patience * 1.1
             went_on += now > before > 0
             grew &= now >= before or number % 2 == 1
             before = now

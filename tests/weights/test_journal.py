@@ -62,11 +62,19 @@ def claims(folder: Path, *, synced: bool = False) -> list[int]:
 
 def until(happened: Callable[[], bool]) -> None:
     """Wait for another thread."""
-    for _ in range(2000):
-        if happened():
-            return
+    end = time.monotonic() + 120
+    while not happened():
+        assert time.monotonic() < end, "it did not happen"
         time.sleep(0.005)
-    raise AssertionError("it did not happen")
+
+
+def test_what_other_versions_have_begun_is_not_gone_on_with(
+    made: ConversionPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept(made, tmp_path)
+    assert find_begun(made, tmp_path) is not None
+    monkeypatch.setattr("pipeline.installed.version", lambda _: "99.1")
+    assert find_begun(made, tmp_path) is None
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -106,7 +114,10 @@ def test_only_steps_with_none_missing_before_them_are_counted(
     assert max(claims(folder), default=0) == missing
 
 
-def test_lines_by_the_clock_and_one_at_the_end(made: ConversionPlan, tmp_path: Path) -> None:
+def test_lines_by_the_clock_and_one_at_the_end(
+    made: ConversionPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "LINE_INTERVAL_S", 3600.0)
     keeper, _ = kept(made, tmp_path)
     with pytest.raises(KeyboardInterrupt), keeper:
         for reached in places(5):
@@ -125,6 +136,7 @@ def test_a_synced_line_follows_the_sync_of_all_files(
 ) -> None:
     """It counts what was finished before the sync began, not what came meanwhile."""
     monkeypatch.setattr(keeper_module, "SYNC_INTERVAL_S", 0.01)
+    monkeypatch.setattr(keeper_module, "LINE_INTERVAL_S", 3600.0)
     keeper, _ = kept(made, tmp_path)
     synced, all_places = [], places(9)
     sync = os.fdatasync
@@ -195,13 +207,21 @@ def test_a_conversion_ends_where_its_disk_fails(
     convert_until(made, source, out, 30)
     monkeypatch.setattr(keeper_module, "SYNC_INTERVAL_S", 0.0)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "I/O")))
-        write = os.pwrite
+        has_failed, num_writes, write = threading.Event(), 0, os.pwrite
+
+        def fail(_: int) -> None:
+            has_failed.set()
+            raise OSError(errno.EIO, "I/O")
 
         def slow(descriptor: int, data: bytes, offset: int) -> int:
-            time.sleep(0.002)
+            nonlocal num_writes
+            num_writes += 1
+            if num_writes > 20:  # some step has ended by now, so that a sync is due
+                has_failed.wait(120)
+                time.sleep(0.002)
             return write(descriptor, data, offset)
 
+        patch.setattr(os, "fdatasync", fail)
         patch.setattr(os, "pwrite", slow)
         with pytest.raises(MachineError, match=r"rank0\.safetensors` cannot be read or written"):
             convert_on(made, source, out)

@@ -86,13 +86,16 @@ def test_it_goes_on_from_any_place(
     for number, after in enumerate(range(2, every, every // 6)):
         out, threads = tmp_path / f"out{number}", number % 3 + 1
         first = convert_until(made, source, out, after, num_threads=threads)
+        claimed = max(claims(out), default=0)
+        # Of several threads one may stand still at the first step while the others do the rest.
+        assert claimed > 0 or after <= 30 or threads > 1
         told = convert_on(made, source, out, num_threads=3 - number % 3)
         assert contents(out) == expected
         assert told.skipped + told.written == told.total == made.target_bytes
         assert told.skipped <= first.written
         assert claims(out)[-1] == num_planned(made, out)
         assert claims(out) == sorted(set(claims(out)))  # each step is counted once
-        if after > 30:
+        if after > 30 and claimed:
             assert told.skipped > 0
             assert told.notes == [
                 f"goes on at {100 * told.skipped // made.target_bytes} % of an earlier run"
@@ -334,6 +337,7 @@ def test_without_the_boot_only_what_was_synced_counts(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(keeper, "SYNC_INTERVAL_S", 3600.0)
     out = tmp_path / "out"
     convert_until(made, source, out, 70)
     monkeypatch.setattr(lines, "boot_id", lambda: "another")

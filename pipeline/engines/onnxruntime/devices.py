@@ -13,7 +13,7 @@ from pipeline.checkpoint.safetensors_file import ITEM_BYTES
 from pipeline.engines.engine import Estimate, TargetSupport
 from pipeline.engines.onnxruntime.cuda_kernels import why_no_trace
 from pipeline.errors import MachineError, Problem, RecipeError
-from pipeline.graph.config import read_decoder
+from pipeline.graph.config import decoder_of
 from pipeline.hardware import Hardware
 from pipeline.recipe.schema import EngineSettings
 
@@ -105,10 +105,8 @@ def _fusion_problems(config: Mapping[str, Json], settings: EngineSettings) -> li
 
 def _is_unfused(config: Mapping[str, Json]) -> bool:
     """Whether attention is known to be computed in parts on a GPU."""
-    try:
-        attentions = read_decoder(config).attentions.values()
-    except RecipeError:
-        return False  # `graph_problems` tells it
+    decoder = decoder_of(config)
+    attentions = decoder.attentions.values() if decoder else ()
     grouped = any(one.num_key_value_heads != one.num_attention_heads for one in attentions)
     return bool(config["dtype"] == "float32" and grouped)
 
@@ -136,10 +134,9 @@ def _memory_problems(
 
 def cache_bytes(config: Mapping[str, Json], settings: EngineSettings) -> int:
     """KV cache of an engine with `device: cuda`: made once, for its limits. 0: no graph."""
-    try:
-        decoder = read_decoder(config)
-    except RecipeError:
-        return 0  # `graph_problems` tells it
+    decoder = decoder_of(config)
+    if decoder is None:
+        return 0
     slots = settings.max_batch_size * settings.max_seq_len * ITEM_BYTES[config["dtype"]]
     # Values are as wide as keys there (`graph.parts.cached_value_size`, which loads numpy).
     widths = (2 * max(one.key_size, one.value_size) for one in decoder.attentions.values())

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +26,7 @@ from pipeline.engines.onnxruntime.proof import cpu_proof, cuda_proof
 from pipeline.errors import MachineError, Problem, VerificationError
 from pipeline.graph.config import graph_problems
 from pipeline.hardware import Hardware, detect
+from pipeline.installed import installed
 from pipeline.onnx_files.external import sizes_beside
 from pipeline.onnx_files.reading import read_model
 from pipeline.onnx_files.record import graph_record
@@ -51,7 +50,7 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
     applies_windows = True
 
-    def why_unavailable(self) -> str | None:
+    def why_unavailable(self, hardware: Hardware) -> str | None:
         """The missing packages, or None."""
         absent = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
         return f"not installed: {', '.join(f'`{name}`' for name in absent)}" if absent else None
@@ -68,9 +67,7 @@ class OnnxRuntimeEngine:
 
     def tool_versions(self) -> dict[str, str]:
         """onnx writes the graph, ONNX Runtime proves and executes it."""
-        found = {}
-        with suppress(PackageNotFoundError):
-            found["onnx"] = version("onnx")
+        found = installed(["onnx"])
         runtime = devices.installed_runtime()
         return found if runtime is None else {**found, runtime[0]: runtime[1]}
 
@@ -141,7 +138,7 @@ class OnnxRuntimeEngine:
         self, settings: EngineSettings, hardware: Hardware, *, num_ranks: int = 1
     ) -> str | None:
         """On the CPU it runs wherever it can be built; on a GPU, where one is."""
-        unavailable = self.why_unavailable()
+        unavailable = self.why_unavailable(hardware)
         if unavailable is not None or settings.device == "cpu":
             return unavailable
         return "; ".join(devices.missing_for_cuda(hardware)) or None

@@ -7,8 +7,6 @@ build is the proof. TensorRT for RTX needs no GPU for it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pipeline.artifact import Json
@@ -28,6 +26,7 @@ from pipeline.engines.tensorrt.support import attention_support, ways
 from pipeline.errors import MachineError, Problem
 from pipeline.graph.config import graph_problems
 from pipeline.hardware import Hardware
+from pipeline.installed import installed
 from pipeline.progress import Progress
 from pipeline.recipe.schema import EngineSettings
 
@@ -38,7 +37,7 @@ class TensorRTEngine:
     name = "tensorrt"
     applies_windows = True
 
-    def why_unavailable(self) -> str | None:
+    def why_unavailable(self, hardware: Hardware) -> str | None:
         """No TensorRT that has attention layers is installed, or None."""
         return why_no_flavour()
 
@@ -54,10 +53,7 @@ class TensorRTEngine:
     def tool_versions(self) -> dict[str, str]:
         """The TensorRT that compiles, and onnx, which writes the graph."""
         flavour = find_flavour()
-        found = dict(flavour.versions) if flavour else {}
-        with suppress(PackageNotFoundError):
-            found["onnx"] = version("onnx")
-        return found
+        return {**(dict(flavour.versions) if flavour else {}), **installed(["onnx"])}
 
     def attention_support(
         self, config: Mapping[str, Json], settings: EngineSettings

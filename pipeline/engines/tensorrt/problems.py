@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pipeline.artifact import Json
 from pipeline.engines.tensorrt.api import Flavour
 from pipeline.engines.tensorrt.facts import ANY_LENGTH, DTYPE_TARGETS, FACTS, RTX_TARGETS, SOURCE
-from pipeline.engines.tensorrt.support import decoder_of, why_not_fused
+from pipeline.engines.tensorrt.support import why_not_fused
 from pipeline.errors import MachineError, Problem
+from pipeline.graph.config import decoder_of
 from pipeline.hardware import Hardware
 from pipeline.recipe.schema import EngineSettings
 

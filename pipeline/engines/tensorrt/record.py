@@ -14,6 +14,7 @@ from pipeline.engines.tensorrt.api import Flavour
 from pipeline.engines.tensorrt.job import profile_tokens
 from pipeline.recipe.schema import EngineSettings
 from pipeline.redaction import redact
+from pipeline.wording import counted
 
 if TYPE_CHECKING:
     # The graph's modules import onnx.
@@ -94,8 +95,7 @@ def _unrequired_status(kernels: Mapping[str, Json]) -> str:
 def _told_by(kernels: Mapping[str, Json]) -> str:
     if not kernels["listed"]:
         return "its list of kernels could not be read"
-    layers = kernels["layers_unfused"]
-    told = "1 attention layer" if layers == 1 else f"{layers} attention layers"
+    told = counted(kernels["layers_unfused"], "attention layer")
     return f"its list of kernels has a softmax of its own in {told}"
 
 

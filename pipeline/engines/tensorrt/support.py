@@ -18,20 +18,12 @@ from pipeline.engines.tensorrt.facts import (
     RTX_TARGETS,
     SOURCE,
 )
-from pipeline.errors import RecipeError
-from pipeline.graph.config import read_decoder
-from pipeline.graph.description import Attention, Decoder, Experts, LatentAttention
+from pipeline.graph.config import decoder_of
+from pipeline.graph.description import Attention, Experts, LatentAttention
 from pipeline.recipe.schema import EngineSettings
+from pipeline.wording import counted
 
 Site = Attention | LatentAttention
-
-
-def decoder_of(config: Mapping[str, Json]) -> Decoder | None:
-    """The decoder, or None where the graph cannot express it (`graph_problems` says so)."""
-    try:
-        return read_decoder(config)
-    except RecipeError:
-        return None
 
 
 def generation_tokens(config: Mapping[str, Json], settings: EngineSettings) -> int:
@@ -97,8 +89,7 @@ def _way(kind: str, layers: int, *, capped: bool) -> str:
     fact = FACTS[kind]
     fused = "" if capped else "; attention stays fused"
     told = {True: fused, False: "; attention is not fused", None: ""}
-    where = "1 layer" if layers == 1 else f"{layers} layers"
-    return f"{fact.what} ({where}): {fact.way}{told[fact.fused]}"
+    return f"{fact.what} ({counted(layers, 'layer')}): {fact.way}{told[fact.fused]}"
 
 
 def attention_support(

@@ -36,7 +36,7 @@ from pipeline.engines.trtllm.record import (
 )
 from pipeline.engines.trtllm.request import PROGRAM, BuildRequest, build_request
 from pipeline.errors import MachineError, ToolFailed
-from pipeline.hardware import Gpu, detect
+from pipeline.hardware import Gpu, Hardware
 from pipeline.progress import Progress
 from pipeline.recipe.schema import EngineSettings
 from pipeline.trtllm.rules import Rule
@@ -75,6 +75,7 @@ def build_engine(
     out_dir: Path,
     progress: Progress,
     *,
+    hardware: Hardware,
     cache_dir: Path | None,
     rules: Sequence[Rule],
 ) -> dict[str, Json]:
@@ -85,7 +86,7 @@ def build_engine(
     where the engine is not what was asked.
     """
     with _work_folder(out_dir) as work:
-        job = _prepare(checkpoint, settings, work, cache_dir)
+        job = _prepare(checkpoint, settings, work, cache_dir, hardware)
         log = _run(job, progress)
         checked = check_engine(
             job.engine_dir,
@@ -106,10 +107,14 @@ def build_engine(
 
 
 def _prepare(
-    checkpoint: TrtllmCheckpoint, settings: EngineSettings, work: Path, cache_dir: Path | None
+    checkpoint: TrtllmCheckpoint,
+    settings: EngineSettings,
+    work: Path,
+    cache_dir: Path | None,
+    hardware: Hardware,
 ) -> _Job:
-    """Look at this machine once more: it may not be as it was when the build was planned."""
-    hardware, versions = detect(), installed_versions()
+    """Hold this machine against what the build needs of it."""
+    versions = installed_versions()
     for problem in machine_problems(settings, hardware):
         raise problem.kind(problem.message, hint=problem.hint)
     gpus = build_gpus(settings, hardware)

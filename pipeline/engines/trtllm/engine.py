@@ -30,10 +30,10 @@ class TrtllmEngine:
     name = "trtllm"
     applies_windows = False
 
-    def why_unavailable(self) -> str | None:
+    def why_unavailable(self, hardware: Hardware) -> str | None:
         """What is missing here: the package, its line, its program, a GPU."""
         found = installed_versions().get(PACKAGE)
-        return why_no_package(found) or why_no_program() or _why_no_gpu(detect())
+        return why_no_package(found) or why_no_program() or _why_no_gpu(hardware)
 
     def problems(
         self, config: Mapping[str, Json], settings: EngineSettings, hardware: Hardware
@@ -84,11 +84,18 @@ class TrtllmEngine:
         from pipeline.engines.trtllm.build import build_engine
         from pipeline.trtllm.table import RULES
 
-        reason = self.why_unavailable()
+        hardware = detect()  # once more: it may not be as it was when the build was planned
+        reason = self.why_unavailable(hardware)
         if reason is not None:
             raise MachineError(f"the engine backend `{self.name}` is not usable: {reason}")
         return build_engine(
-            checkpoint, settings, out_dir, progress, cache_dir=cache_dir, rules=RULES
+            checkpoint,
+            settings,
+            out_dir,
+            progress,
+            hardware=hardware,
+            cache_dir=cache_dir,
+            rules=RULES,
         )
 
     def why_not_runnable(

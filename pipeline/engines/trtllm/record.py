@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.artifact import Json, digest_file
+from pipeline.artifact import Json
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
+from pipeline.digests import digest_file
 from pipeline.engines.trtllm.after_build import CheckedEngine
 from pipeline.engines.trtllm.request import BuildRequest
 from pipeline.hardware import Gpu

@@ -19,7 +19,7 @@ from pipeline.engines.onnxruntime.cpu_session import CpuSession, Limits, open_se
 from pipeline.engines.onnxruntime.proof import cpu_proof
 from pipeline.errors import ToolFailed, VerificationError
 from pipeline.graph.decoder import GraphOptions, decoder_model
-from pipeline.hardware import Hardware
+from pipeline.hardware import Hardware, detect
 from pipeline.progress import Silent
 from pipeline.recipe.schema import EngineSettings
 from tests.tiny_decoder import (
@@ -242,7 +242,7 @@ def test_another_folder_is_no_engine(tmp_path: Path, text: str | None) -> None:
 def test_the_plan_s_questions(checkpoint_dir: Path) -> None:
     config = open_trtllm_checkpoint(checkpoint_dir).config
     assert find_engine("onnxruntime") is ENGINE
-    assert ENGINE.why_unavailable() is None
+    assert ENGINE.why_unavailable(detect()) is None
     assert ENGINE.why_not_runnable(SETTINGS, HARDWARE) is None
     assert ENGINE.problems(config, SETTINGS, HARDWARE) == []
     assert set(ENGINE.tool_versions()) == {"onnx", "onnxruntime"}

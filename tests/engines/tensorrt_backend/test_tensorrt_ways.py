@@ -43,7 +43,7 @@ def problems(*, fused: bool = True) -> list[Problem]:
 def decoder(monkeypatch: pytest.MonkeyPatch) -> list[Decoder]:
     """What every config.json is read as: the first of the list."""
     found = [read_decoder(config())]
-    monkeypatch.setattr(tensorrt_support, "read_decoder", lambda _: found[0])
+    monkeypatch.setattr(tensorrt_support, "decoder_of", lambda _: found[0])
     return found
 
 

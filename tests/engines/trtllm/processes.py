@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def belonging(folder: Path) -> dict[int, str]:

@@ -30,20 +30,20 @@ def standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Standin:
 
 
 def test_where_all_is_there_it_is_usable(standin: Standin) -> None:
-    assert ENGINE.why_unavailable() is None
+    assert ENGINE.why_unavailable(detect()) is None
     assert ENGINE.tool_versions() == {"tensorrt-llm": "1.2.1", "tensorrt": "10.14.1.48"}
 
 
 def test_a_missing_package_is_the_reason(standin: Standin) -> None:
     standin.set_version("tensorrt-llm", None)
-    assert "`tensorrt_llm` is not installed" in str(ENGINE.why_unavailable())
+    assert "`tensorrt_llm` is not installed" in str(ENGINE.why_unavailable(detect()))
     assert ENGINE.tool_versions() == {"tensorrt": "10.14.1.48"}
 
 
 @pytest.mark.parametrize("found", ["0.14.0", "1.1.0", "1.2.0", "1.2.1rc3", "1.2.2.dev20260101"])
 def test_an_older_line_is_the_reason(standin: Standin, found: str) -> None:
     standin.set_version("tensorrt-llm", found)
-    reason = str(ENGINE.why_unavailable())
+    reason = str(ENGINE.why_unavailable(detect()))
     assert f"`tensorrt_llm` is {found}" in reason
     assert "install 1.2.x" in reason
 
@@ -51,7 +51,7 @@ def test_an_older_line_is_the_reason(standin: Standin, found: str) -> None:
 @pytest.mark.parametrize("found", ["1.3.0rc24", "1.3.0", "2.0"])
 def test_a_line_without_engines_is_the_reason_and_where_to_go(standin: Standin, found: str) -> None:
     standin.set_version("tensorrt-llm", found)
-    reason = str(ENGINE.why_unavailable())
+    reason = str(ENGINE.why_unavailable(detect()))
     assert f"`tensorrt_llm` is {found}, which has no engines" in reason
     assert "`package.kind: pytorch`" in reason
 
@@ -59,17 +59,17 @@ def test_a_line_without_engines_is_the_reason_and_where_to_go(standin: Standin, 
 @pytest.mark.parametrize("found", ["1.2.1", "1.2.2.post1", "1.2.10"])
 def test_every_release_of_the_line_is_driven(standin: Standin, found: str) -> None:
     standin.set_version("tensorrt-llm", found)
-    assert ENGINE.why_unavailable() is None
+    assert ENGINE.why_unavailable(detect()) is None
 
 
 def test_a_missing_program_is_the_reason(standin: Standin) -> None:
     (standin.folder / "bin" / "trtllm-build").unlink()
-    assert "`trtllm-build` is not on PATH" in str(ENGINE.why_unavailable())
+    assert "`trtllm-build` is not on PATH" in str(ENGINE.why_unavailable(detect()))
 
 
 def test_without_a_gpu_that_is_the_reason(standin: Standin, tmp_path: Path) -> None:
     standin.set_gpus([])
-    assert "no NVIDIA GPU is visible" in str(ENGINE.why_unavailable())
+    assert "no NVIDIA GPU is visible" in str(ENGINE.why_unavailable(detect()))
     with pytest.raises(MachineError, match="no NVIDIA GPU"):
         build(checkpoint(tmp_path / "checkpoint"), tmp_path / "out")
 

@@ -33,7 +33,7 @@ from pipeline.recipe.schema import EngineSettings
 from pipeline.trtllm.gpus import KNOWN_GPUS, KnownGpu, find_gpu
 from pipeline.weights.layout import plan_conversion
 from pipeline.weights.parallel import Parallelism
-from tests.engines.trtllm.published import (
+from tests.engines.trtllm.published_sizes import (
     Config,
     asked,
     config,

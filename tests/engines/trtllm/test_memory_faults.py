@@ -10,7 +10,7 @@ from pipeline.console import render_problem
 from pipeline.engines.trtllm.memory import memory_problems
 from pipeline.hardware import Gpu, Hardware
 from pipeline.recipe.load import load_recipe
-from tests.engines.trtllm.published import Config, kimi_k2, llama_8b, llama_70b
+from tests.engines.trtllm.published_sizes import Config, kimi_k2, llama_8b, llama_70b
 
 NO_GPU = Hardware(8, 1 << 40, ())
 L4 = Hardware(8, 1 << 40, (Gpu("NVIDIA L4", "sm89", 23034 << 20, "580"),))

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifact import digest_file, list_files
+from pipeline.artifact import list_files
+from pipeline.digests import digest_file
 from pipeline.engines.attention_proof import check_proof, read_proof
 from pipeline.engines.trtllm import timing_caches
 from pipeline.engines.trtllm.build_endings import build_failure
