@@ -6,6 +6,8 @@ TORCH ?= torch==2.13.0
 STORE ?= build/store
 # Of the campaigns of `make faults`; another one tries other faults.
 SEED ?= 1
+# Hostile configs that are planned; 0 takes all 67,060, about half an hour on two processors.
+CONFIGS ?= 6000
 HUB ?= 0.36.2
 
 VENV := .venv
@@ -58,12 +60,16 @@ test-rtx: $(VENV)/.dev  ## Engines of TensorRT for RTX, executed on a GPU (sm75 
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[rtx,run,dev]'
 	$(BIN)/python -m pytest -v -s -m gpu tests/gpu/test_any_gpu.py
 
-faults: $(VENV)/.dev  ## Kills, disk faults, limits and races: 500 kills, 200 faults, 8 processes
+faults: $(VENV)/.dev  ## Kills, signals, disk faults, limits and races: 500 kills, 200 faults, 8 processes
 	$(BIN)/python -m tests.faults --seed $(SEED)
-	$(BIN)/python -m tests.faults kills --recipe cpu-tp2 --kills 100 --seed $(SEED)
-	$(BIN)/python -m tests.faults kills races --recipe tensorrt --kills 60 --races 4 --seed $(SEED)
+	$(BIN)/python -m tests.faults kills signals --recipe cpu-tp2 --kills 100 --signals 40 --seed $(SEED)
+	$(BIN)/python -m tests.faults kills signals races --recipe tensorrt --kills 60 --signals 40 --races 4 --seed $(SEED)
+	$(BIN)/python -m tests.faults kills signals disk races --recipe hub --kills 60 --signals 60 --faults 40 --races 6 --seed $(SEED)
+	$(BIN)/python -m tests.faults kills signals --recipe modelscope --kills 40 --signals 40 --seed $(SEED)
+	$(BIN)/python -m tests.faults kills signals disk --recipe pytorch --kills 60 --signals 40 --faults 40 --seed $(SEED)
 	$(BIN)/python -m tests.faults.hub --seed $(SEED)
-	$(BIN)/python -m tests.faults.hostile_configs build/faults/configs $(SEED) 0
+	$(BIN)/python -m tests.faults.hostile_configs build/faults/configs-0 $(SEED) $(CONFIGS) 0 2 & other=$$!; \
+	$(BIN)/python -m tests.faults.hostile_configs build/faults/configs-1 $(SEED) $(CONFIGS) 1 2 && wait $$other
 
 bench: $(PARITY_VENV)/.bench  ## Ratios against other tools, side by side: make bench BENCH=decoding
 	$(PARITY_VENV)/bin/python -m tests.bench $(BENCH)

@@ -1,36 +1,45 @@
-"""`python -m tests.faults [CAMPAIGN...]`: kills, disk faults, limits and races, in their long form.
+"""`python -m tests.faults [CAMPAIGN...]`: kills, signals, faults of the disk, limits and races.
 
-Each prints its counts; the exit code is 1 where something was violated. With the same seed the same
-is tried again, in the same order, as far as instants and schedulers allow.
+Each prints its counts; the exit code is 1 where something was violated. With the same seed and
+number of lanes the same is tried again, as far as instants and schedulers allow.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.faults import disk_faults, durability, full_disks, kills, ptrace, races
-from tests.faults.scene import Scene, make_scene, with_calls
+from tests.faults import disk_faults, durability, full_disks, kills, mounts, ptrace, races, signals
+from tests.faults.lanes import Lane, play_in_lanes
+from tests.faults.scene import RECIPES, Scene, make_scene, with_calls
+from tests.faults.served import served
 from tests.faults.tally import Tally
 from tests.faults.warm import warm_up
 
-PR_SET_CHILD_SUBREAPER = 36
 MEMORY_DISK = Path("/dev/shm")
 ROOM_BYTES = 2 << 30
 """Campaigns play in memory where there is so much of it free: a disk's own time proves nothing."""
 
-RECIPES = {
-    "cpu": ("--variant", "cpu"),
-    "cpu-tp2": ("--variant", "cpu", "--set", "checkpoint.tp_size=2"),
-    "tensorrt": (),
-}
-"""Options for the shipped recipe: ONNX Runtime for speed, two ranks, and a builder in a child."""
+
+@dataclass(frozen=True, slots=True)
+class Playing:
+    """A share of a campaign: in which scene and lane, with which options, counted where."""
+
+    scene: Scene
+    chosen: argparse.Namespace
+    lane: Lane
+    tally: Tally
+
+    @property
+    def traced(self) -> bool:
+        """Whether runs can be traced on this machine."""
+        return self.scene.reference.calls > 0
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -46,11 +55,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         default=True,
         help="after every kill a run must complete in a copy, too",
     )
+    parser.add_argument("--signals", type=int, default=100)
     parser.add_argument("--placing-step", type=int, default=1, help="kill at every such call")
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--limits", type=int, default=60)
+    parser.add_argument("--mounts", type=int, default=8, help="places, of four kinds in turn")
     parser.add_argument("--races", type=int, default=24)
     parser.add_argument("--processes", type=int, default=8, help="at most, in a race")
+    parser.add_argument("--lanes", type=int, default=os.cpu_count() or 1, help="side by side")
     parser.add_argument("--no-tracer", action="store_true", help="random instants alone")
     parser.add_argument("--folder", type=Path, help="where to play; kept")
     chosen = parser.parse_args(arguments)
@@ -60,77 +72,103 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return chosen
 
 
-def play_kills(scene: Scene, chosen: argparse.Namespace, tally: Tally) -> None:
+def play_kills(play: Playing) -> None:
     """Kills of whole runs."""
-    traced = scene.reference.calls > 0
-    kills.campaign(scene, chosen.kills, tally, traced=traced, resume_each=chosen.resume_each)
+    number, resume_each = play.lane.share(play.chosen.kills), play.chosen.resume_each
+    kills.campaign(play.scene, number, play.tally, traced=play.traced, resume_each=resume_each)
 
 
-def play_placing(scene: Scene, chosen: argparse.Namespace, tally: Tally) -> None:
+def play_placing(play: Playing) -> None:
     """Kills while a release is placed."""
-    if scene.reference.calls:
-        kills.every_call_of_placing(scene, tally, chosen.placing_step)
+    if play.traced:
+        step, lane = play.chosen.placing_step, play.lane
+        first = step * (lane.number + 1)
+        kills.every_call_of_placing(play.scene, play.tally, first, step * lane.lanes)
 
 
-def play_disk(scene: Scene, chosen: argparse.Namespace, tally: Tally) -> None:
+def play_signals(play: Playing) -> None:
+    """Signals that ask to end."""
+    number = play.lane.share(play.chosen.signals)
+    signals.campaign(play.scene, number, play.tally, traced=play.traced)
+
+
+def play_disk(play: Playing) -> None:
     """Faults of the disk, played."""
-    if scene.reference.calls:
-        disk_faults.campaign(scene, chosen.faults, tally)
+    if play.traced:
+        disk_faults.campaign(play.scene, play.lane.share(play.chosen.faults), play.tally)
 
 
-def play_limits(scene: Scene, chosen: argparse.Namespace, tally: Tally) -> None:
+def play_limits(play: Playing) -> None:
     """Limits of the system, real ones."""
-    full_disks.campaign(scene, chosen.limits, tally)
+    full_disks.campaign(play.scene, play.lane.share(play.chosen.limits), play.tally)
 
 
-def play_races(scene: Scene, chosen: argparse.Namespace, tally: Tally) -> None:
+def play_mounts(play: Playing) -> None:
+    """File systems of other kinds."""
+    mounts.campaign(play.scene, play.lane.share(play.chosen.mounts), play.tally)
+
+
+def play_races(play: Playing) -> None:
     """Several processes."""
-    traced = scene.reference.calls > 0
-    races.campaign(scene, chosen.races, chosen.processes, tally, traced=traced)
+    chosen = play.chosen
+    races.campaign(play.scene, chosen.races, chosen.processes, play.tally, traced=play.traced)
 
 
-def play_power(scene: Scene, _chosen: argparse.Namespace, tally: Tally) -> None:
+def play_power(play: Playing) -> None:
     """What a loss of power would take."""
-    if scene.reference.calls:
-        durability.campaign(scene, tally)
+    if play.traced:
+        durability.campaign(play.scene, play.tally)
 
 
-Campaign = Callable[[Scene, argparse.Namespace, Tally], None]
-CAMPAIGNS: dict[str, Campaign] = {
+CAMPAIGNS: dict[str, Callable[[Playing], None]] = {
     "kills": play_kills,
     "placing": play_placing,
+    "signals": play_signals,
     "power": play_power,
     "disk": play_disk,
     "races": play_races,
-    "limits": play_limits,  # last: it takes a name space of mounts for itself
+    "limits": play_limits,
+    "mounts": play_mounts,
 }
+ALONE = {"power", "races"}
+"""Not played side by side: a single run, and those that are several processes anyway."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Play the campaigns one after another; 1 where anything was violated."""
     chosen = parse(arguments)
-    warm_up()
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become ours, and are seen
-    folder = chosen.folder or Path(tempfile.mkdtemp(prefix="faults-", dir=_roomy()))
+    recipe = RECIPES[chosen.recipe]
     why_not = "not asked for" if chosen.no_tracer else ptrace.why_not()
-    wrong = 0
+    folder = chosen.folder or Path(tempfile.mkdtemp(prefix="faults-", dir=_roomy()))
+    wrong = 1
     try:
-        scene = make_scene(folder, RECIPES[chosen.recipe])
-        scene = with_calls(scene) if why_not is None else scene
-        for name in chosen.campaigns:
-            tally = Tally(name, chosen.seed)
-            if why_not is not None:
-                tally.skip("what needs the tracer", why_not)
-            CAMPAIGNS[name](scene, chosen, tally)
-            sys.stdout.write(tally.told() + "\n")
-            sys.stdout.flush()
-            wrong += len(tally.violations)
+        with served(recipe.hub) as environment:
+            os.environ.update(environment)  # the hub client reads it as it is imported
+            warm_up()
+            scene = make_scene(folder, recipe, environment)
+            scene = with_calls(scene) if why_not is None else scene
+            wrong = sum(_play(name, scene, chosen, why_not) for name in chosen.campaigns)
     finally:
         if chosen.folder is None and not wrong:
             shutil.rmtree(folder)
         else:
             sys.stdout.write(f"what was played is kept in {folder}\n")
     return 1 if wrong else 0
+
+
+def _play(name: str, scene: Scene, chosen: argparse.Namespace, why_not: str | None) -> int:
+    """Play one campaign and print its counts; the number of violations."""
+    tally = Tally(name, chosen.seed)
+    if why_not is not None:
+        tally.skip("what needs the tracer", why_not)
+
+    def play(lane: Lane, own: Tally) -> None:
+        CAMPAIGNS[name](Playing(replace(scene, lane=lane.name), chosen, lane, own))
+
+    play_in_lanes(tally, 1 if name in ALONE else chosen.lanes, scene.folder, play)
+    sys.stdout.write(tally.told() + "\n")
+    sys.stdout.flush()
+    return len(tally.violations)
 
 
 def _roomy() -> Path:

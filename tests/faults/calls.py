@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,10 +49,14 @@ class Shorten:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """SIGKILL before the call is carried out or after it, to all processes or to the first."""
+    """A signal before the call is carried out or after it, to all processes or to the first.
+
+    SIGKILL ends the trace. Any other goes to the process group of the first where it is for all.
+    """
 
     after: bool = False
     whole_tree: bool = True
+    number: int = signal.SIGKILL
 
 
 Verdict = Fail | Shorten | Kill | None

@@ -148,7 +148,7 @@ def random_fault(scene: Scene, chance: random.Random) -> Fault:
 
 def campaign(scene: Scene, faults: int, tally: Tally) -> None:
     """Rounds of one to three faults in one store, each round ended by a run that is left alone."""
-    chance = random.Random(tally.seed)
+    chance = tally.chance()
     number = 0
     while tally.counts["faults"] < faults:
         number += 1

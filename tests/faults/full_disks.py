@@ -129,7 +129,7 @@ def _judge(
 
 def campaign(scene: Scene, rounds: int, tally: Tally) -> None:
     """The kinds of limits in turn; those that need mounts are left out where there are none."""
-    chance = random.Random(tally.seed)
+    chance = tally.chance()
     kinds = [files_too_large, too_many_open_files]
     why = why_no_mounts() or (None if scene.reference.calls else "nothing can be traced")
     if why is None:

@@ -14,11 +14,13 @@ from tests.faults.calls import Call, Kill, Verdict
 from tests.faults.promises import broken_at_any_instant, broken_at_the_end, written_outside
 from tests.faults.scene import Place, Scene
 from tests.faults.tally import Tally
-from tests.faults.warm import Ended, Orders, Running
+from tests.faults.warm import Ended, Job, Orders, Running
 
 MOST_KILLS = 60
 """In one round; then a run is left alone."""
-ORPHANS_END_S = 15.0
+LEAST_ROUNDS = 2
+"""However many kills one takes, which by the clock are more where the machine is busy."""
+ORPHANS_END_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,13 @@ def strike(scene: Scene, place: Place, blow: Blow, *more: str) -> Ended:
     job = place.job(scene, *more)
     if blow.call is not None:
         return Running(job, Orders(blow.judge, place.folder)).wait()
+    return strike_job(job, blow.instant_s)
+
+
+def strike_job(job: Job, instant_s: float) -> Ended:
+    """Any command, killed so many seconds after its start, unless it ends before."""
     running = Running(job)
-    end = time.monotonic() + blow.instant_s
+    end = time.monotonic() + instant_s
     while time.monotonic() < end and running.is_alive():
         time.sleep(min(0.002, max(0.0, end - time.monotonic())))
     running.kill()
@@ -86,7 +93,7 @@ def play_round(
         if done == MOST_KILLS:
             blow = Blow(None, instant_s=1e9)
         ended = strike(scene, place, blow)
-        tally.violated(where, _after_strike(scene, place, ended))
+        tally.violated(where, after_strike(scene, place, ended))
         if ended.code == 0:
             tally.count("completed runs")
             wrong = broken_at_the_end(scene, place)
@@ -113,8 +120,9 @@ def _resumed(scene: Scene, place: Place) -> list[str]:
     return wrong
 
 
-def _after_strike(scene: Scene, place: Place, ended: Ended) -> list[str]:
-    found = broken_at_any_instant(scene, place) + _orphans()
+def after_strike(scene: Scene, place: Place, ended: Ended) -> list[str]:
+    """What a run that was ended on its way has broken, and what outlived it."""
+    found = broken_at_any_instant(scene, place) + orphans()
     if ended.trace is not None:
         found += written_outside(place, ended.trace)
         found += [f"`{each}` outlived the run" for each in ended.trace.outlived]
@@ -123,7 +131,7 @@ def _after_strike(scene: Scene, place: Place, ended: Ended) -> list[str]:
     return found
 
 
-def _orphans() -> list[str]:
+def orphans() -> list[str]:
     """What still runs after the group of a run was killed; this process adopts such processes."""
     end = time.monotonic() + ORPHANS_END_S
     while True:
@@ -145,10 +153,10 @@ def _command(pid: str) -> str:
 
 
 def campaign(scene: Scene, kills: int, tally: Tally, *, traced: bool, resume_each: bool) -> None:
-    """Rounds until there were so many kills: random ones, and by steps of many sizes in turn."""
-    chance = random.Random(tally.seed)
+    """Rounds, and so many kills in all or more: random ones, and by steps of many sizes in turn."""
+    chance = tally.chance()
     number = 0
-    while tally.counts["kills"] < kills:
+    while tally.counts["kills"] < kills or number < LEAST_ROUNDS:
         number += 1
         place = scene.new_place(f"round-{number}")
         if traced and number % 4 == 0:
@@ -162,18 +170,21 @@ def campaign(scene: Scene, kills: int, tally: Tally, *, traced: bool, resume_eac
             scene.forget(place)
 
 
-def every_call_of_placing(scene: Scene, tally: Tally, step: int = 1) -> None:
-    """A finished store, an earlier release in place: killed at each call of placing the new one."""
+def every_call_of_placing(scene: Scene, tally: Tally, first: int = 1, step: int = 1) -> None:
+    """A finished store, an earlier release in place: killed at calls of placing the new one.
+
+    At call `first`, and at each that is `step` further on.
+    """
     place = scene.new_place("placing")
     done = Running(place.job(scene)).wait()
     tally.violated("placing", [] if done.code == 0 else [done.told()])
-    number = 1
+    number = first
     while True:
         scene.put_earlier(place)
         blow = Blow(number, after=number // step % 2 == 0)
         ended = strike(scene, place, blow)
         where = f"placing ({blow.told()})"
-        tally.violated(where, _after_strike(scene, place, ended))
+        tally.violated(where, after_strike(scene, place, ended))
         if ended.code == 0:
             break
         tally.count("kills while placing")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline.artifact import MANIFEST_NAME, digest_file
+from pipeline.artifact import MANIFEST_NAME
+from pipeline.digests import digest_file
 from tests.faults.calls import NOT_FILES, Trace, is_below
 from tests.faults.scene import Place, Scene, read_tree, store_listing
 
@@ -18,7 +19,7 @@ def broken_at_any_instant(scene: Scene, place: Place) -> list[str]:
     out = read_tree(place.out) if place.out.exists() else {}
     if out not in (scene.earlier, scene.reference.out):
         found.append(f"the release in `{place.out}` is neither the earlier nor the new one: {out}")
-    expected = {"store", "out", "tmp", "home", "jobs"}
+    expected = {"store", "out", "tmp", "home", "jobs", "hf"}
     found += [f"`{each}` is new" for each in place.folder.iterdir() if each.name not in expected]
     found += [f"`{each}` was written" for each in place.home.rglob("*")]
     return found
@@ -65,10 +66,13 @@ def broken_at_the_end(scene: Scene, place: Place) -> list[str]:
 
 
 def _may_stay(path: Path) -> bool:
-    """The empty folder of `cache gc`; a session file that does not say whose it is, which is swept
-    once it was silent for half a minute."""
+    """The empty folder of `cache gc`; what was hashed, where a run came upon a file that another
+    had fetched; a session file that does not say whose it is, which is swept once it was silent for
+    half a minute."""
     if path.is_dir():
         return path.name == "trash" and not any(path.iterdir())
+    if path.name == "digests.sqlite":
+        return True
     return path.parent.name == "sessions" and path.stat().st_size == 0
 
 
@@ -80,13 +84,13 @@ def _difference(one: object, other: object) -> list[str]:
 
 
 def written_outside(place: Place, trace: Trace) -> list[str]:
-    """Paths that a run made, changed or removed although they are neither its store nor its output.
+    """Paths that a run made, changed or removed, but for store, output and the hub client's cache.
 
     The output's own folder may hold names of ours while it runs, which begin with a dot. What a run
     asks of its TMPDIR is told too: nothing is to be written there.
     """
     beside = f"{place.out.parent}/.{place.out.name}"
-    allowed = (place.store, place.out)
+    allowed = (place.store, place.out, place.hub_cache)
     paths = [
         path
         for path in trace.changed_paths()

@@ -16,13 +16,16 @@ from pathlib import Path
 
 from tests.faults.calls import Call, Fail, Kill, Verdict
 from tests.faults.promises import broken_at_the_end
-from tests.faults.scene import EARLIER, Place, Scene, read_tree
+from tests.faults.scene import Place, Scene, read_tree
 from tests.faults.tally import Tally
 from tests.faults.warm import Ended, Orders, Running
 
-WAIT_S = 120.0
+WAIT_S = 600.0
 SHARED = ("download", "convert", "verify", "build")
 """Stages that do not depend on the prompts of the smoke test."""
+
+WAITED_FOR = ("convert", "build", "smoke", "package")
+"""Stages that take long enough to be waited for."""
 
 
 def made_by(ended: Sequence[Ended]) -> Counter[str]:
@@ -59,7 +62,7 @@ def two_recipes(scene: Scene, place: Place, processes: int, chance: random.Rando
     """Half of them with other prompts: what both need is made once, each release is right."""
     runs = []
     for number in range(processes):
-        other = EARLIER if number % 2 else ()
+        other = scene.made_of.earlier if number % 2 else ()
         out = place.folder / "out" / f"release-{number}"
         job = place.job(scene, *other, "--json", name=f"job-{number}", out=out)
         runs.append(Running(job))
@@ -69,7 +72,8 @@ def two_recipes(scene: Scene, place: Place, processes: int, chance: random.Rando
     if found:
         return found
     made = made_by(ended)
-    if any(made[stage] != 1 for stage in SHARED) or made["package"] != 2:
+    shared = scene.stages.intersection(SHARED)
+    if any(made[stage] != 1 for stage in shared) or made["package"] != 2:
         found.append(f"not each made once: {dict(made)}")
     for number in range(processes):
         expected = scene.earlier if number % 2 else scene.reference.out
@@ -128,7 +132,7 @@ def the_builder_dies(
     scene: Scene, place: Place, processes: int, chance: random.Random
 ) -> list[str]:
     """Others wait for a process, and say for which; it is killed; one of them takes over."""
-    stage = chance.choice(["convert", "build", "smoke", "package"])
+    stage = chance.choice(sorted(scene.stages.intersection(WAITED_FOR)))
     held = hold_in_stage(scene, place, stage)
     if not held.wait_until_there():
         return [f"the first run never wrote in `{stage}`, {held.running.wait().told()}"]
@@ -238,7 +242,7 @@ NEED_TRACER = ("the builder dies", "some die", "without locks")
 
 def campaign(scene: Scene, rounds: int, processes: int, tally: Tally, *, traced: bool) -> None:
     """Races of two to `processes` processes, the kinds in turn; the last ones with all of them."""
-    chance = random.Random(tally.seed)
+    chance = tally.chance()
     kinds = [kind for kind in RACES if traced or kind not in NEED_TRACER]
     for number in range(rounds):
         kind = kinds[number % len(kinds)]

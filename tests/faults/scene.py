@@ -6,16 +6,48 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.artifact import digest_file
+from pipeline.digests import digest_file
 from tests.faults.warm import Ended, Job, Orders, Running
 
-RECIPES = Path(__file__).parent.parent.parent / "recipes"
-TAR = "demo.tar"
-EARLIER = ("--set", "smoke.prompts=[{text: Four score and}]", "--set", "smoke.max_new_tokens=4")
-"""What makes the release another one, for a place in which an earlier one stands."""
+SHIPPED = Path(__file__).parent.parent.parent / "recipes"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Options for the shipped recipe; what makes its release another one, for a place in which an
+    earlier one stands; and the hub that it needs, if any (`served`)."""
+
+    options: tuple[str, ...]
+    earlier: tuple[str, ...] = (
+        *("--set", "smoke.prompts=[{text: Four score and}]"),
+        *("--set", "smoke.max_new_tokens=4"),
+    )
+    hub: str | None = None
+
+
+_CPU = ("--variant", "cpu")
+RECIPES = {
+    "cpu": Recipe(_CPU),
+    "cpu-tp2": Recipe((*_CPU, "--set", "checkpoint.tp_size=2", "--max-memory", "10")),
+    "cpu-pp2": Recipe((*_CPU, "--set", "checkpoint.pp_size=2")),
+    "tensorrt": Recipe(()),
+    "pytorch": Recipe(
+        (
+            *("--set", "package.kind=pytorch"),
+            *("--set", "engine.attention.require_fused=false"),
+        ),
+        earlier=("--set", "engine.max_batch_size=2"),
+    ),
+    "hub": Recipe((*_CPU, "--set", "source={repo: acme/demo}"), hub="huggingface"),
+    "modelscope": Recipe(
+        (*_CPU, "--set", "source={hub: modelscope, repo: acme/demo}"), hub="modelscope"
+    ),
+}
+"""ONNX Runtime for speed, two ranks, a builder in a child, a package without an engine, sources
+that are downloaded."""
 
 RUNS = re.compile(r"runs/[0-9]+-demo\.json")
 """The run records, whose names are times."""
@@ -79,6 +111,11 @@ class Place:
         """HOME of the runs."""
         return self.folder / "home"
 
+    @property
+    def hub_cache(self) -> Path:
+        """HF_HOME of the runs."""
+        return self.folder / "hf"
+
     def job(
         self,
         scene: Scene,
@@ -90,13 +127,20 @@ class Place:
         """A full run of the scene's recipe here, with further arguments, into `out`."""
         arguments = [*("run", str(scene.recipe)), *scene.options, *more]
         arguments += ["--store", str(self.store), "--out", str(out or self.out)]
-        return self.command(*arguments, name=name, limits=limits)
+        environment = scene.environment
+        return self.command(*arguments, name=name, limits=limits, environment=environment)
 
     def command(
-        self, *arguments: str, name: str = "job", limits: Mapping[int, int] | None = None
+        self,
+        *arguments: str,
+        name: str = "job",
+        limits: Mapping[int, int] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> Job:
         """Any command here, under limits as of `resource.setrlimit`."""
         environment = {
+            **(environment or {}),
+            "HF_HOME": str(self.hub_cache),
             "HOME": str(self.home),
             "TMPDIR": str(self.temporary),
             "NO_COLOR": "1",
@@ -108,12 +152,27 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One recipe with its options, in a folder of its own; `earlier` is a release of another."""
+    """One recipe with its options, in a folder of its own; `earlier` is a release of another.
+
+    Those who play side by side have places in folders of their own, `lane`.
+    """
 
     folder: Path
-    options: tuple[str, ...]
+    made_of: Recipe
     reference: Reference
     earlier: Tree
+    environment: Mapping[str, str] = field(default_factory=dict)
+    lane: str = ""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Of every run."""
+        return self.made_of.options
+
+    @property
+    def stages(self) -> set[str]:
+        """Those that make an artifact."""
+        return {name.partition("/")[0] for name in self.reference.artifacts}
 
     @property
     def recipe(self) -> Path:
@@ -122,7 +181,7 @@ class Scene:
 
     def new_place(self, name: str = "round", *, with_earlier: bool = True) -> Place:
         """A fresh place instead of the one of that name; an earlier release stands in it."""
-        place = Place(self.folder / name)
+        place = Place(self.folder / self.lane / name)
         shutil.rmtree(place.folder, ignore_errors=True)
         place.temporary.mkdir(parents=True)
         place.home.mkdir()
@@ -148,15 +207,18 @@ class Scene:
         shutil.rmtree(place.folder)
 
 
-def make_scene(folder: Path, options: tuple[str, ...] = ("--variant", "cpu")) -> Scene:
-    """Copy the recipe, and run it undisturbed: once for an earlier release, once traced or not."""
+def make_scene(
+    folder: Path, recipe: Recipe = RECIPES["cpu"], environment: Mapping[str, str] | None = None
+) -> Scene:
+    """Copy the recipe, and run it undisturbed: once for an earlier release, once for the one."""
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(RECIPES / "demo", folder / "recipes" / "demo", dirs_exist_ok=True)
-    shutil.copy(RECIPES / "demo.yaml", folder / "recipes")
-    bare = Scene(folder, options, Reference({}, {}, frozenset(), 0, 0.0), {})
+    shutil.copytree(SHIPPED / "demo", folder / "recipes" / "demo", dirs_exist_ok=True)
+    shutil.copy(SHIPPED / "demo.yaml", folder / "recipes")
+    none = Reference({}, {}, frozenset(), 0, 0.0)
+    bare = Scene(folder, recipe, none, {}, environment or {})
     earlier = bare.new_place("earlier", with_earlier=False)
-    _must_succeed(Running(earlier.job(bare, *EARLIER)).wait())
+    _must_succeed(Running(earlier.job(bare, *recipe.earlier)).wait())
     place = bare.new_place("undisturbed", with_earlier=False)
     first = _must_succeed(Running(place.job(bare)).wait())
     reference = Reference(
@@ -166,7 +228,7 @@ def make_scene(folder: Path, options: tuple[str, ...] = ("--variant", "cpu")) ->
         0,
         first.seconds,
     )
-    return Scene(folder, options, reference, read_tree(earlier.out))
+    return replace(bare, reference=reference, earlier=read_tree(earlier.out))
 
 
 def with_calls(scene: Scene) -> Scene:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from collections import Counter
@@ -17,10 +18,16 @@ class Tally:
 
     name: str
     seed: int
+    lane: int = 0
+    """Campaigns that are played side by side have one seed, and other chances each."""
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
+
+    def chance(self) -> random.Random:
+        """The chances of this lane."""
+        return random.Random(f"{self.seed}/{self.lane}")
 
     def count(self, what: str, number: int = 1) -> None:
         """One more of these."""
@@ -30,7 +37,9 @@ class Tally:
         """Remember what was found wrong, and say so at once."""
         for each in found:
             self.violations.append(f"{where}: {each}")
-            sys.stderr.write(f"VIOLATION {self.name} seed {self.seed}, {where}: {each}\n")
+            sys.stderr.write(
+                f"VIOLATION {self.name} seed {self.seed} lane {self.lane}, {where}: {each}\n"
+            )
             sys.stderr.flush()
 
     def skip(self, what: str, why: str) -> None:

@@ -15,8 +15,6 @@ from tests.command import RECIPES, child_environment, command_line
 from tests.faults import canaries
 from tests.hub_emulator import HubEmulator, ServerName
 
-pytestmark = pytest.mark.timeout(300)
-
 REPO = "acme/demo"
 CHECKPOINT = RECIPES / "demo" / "checkpoint"
 
@@ -53,7 +51,7 @@ class Runs:
             cwd=self.folder,
             env=child_environment(**self.extra),
             capture_output=True,
-            timeout=240,
+            timeout=580,
             check=False,
         )
         (self.folder / f"{self.count}.out").write_bytes(done.stdout)

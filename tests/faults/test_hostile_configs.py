@@ -24,7 +24,7 @@ def test_absurd_values_in_configs(tmp_path: Path, capsys: pytest.CaptureFixture[
         env=child_environment(),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=580,
         check=False,
     )
     assert done.stdout, done.stderr

@@ -13,8 +13,6 @@ import pytest
 from pipeline.artifact import MANIFEST_NAME, describe, read_artifact, write_json
 from pipeline.errors import VerificationError
 
-pytestmark = pytest.mark.timeout(60)
-
 KEY = "ab" * 32
 
 

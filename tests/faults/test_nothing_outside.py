@@ -33,7 +33,7 @@ def test_a_run_changes_its_store_and_its_output_alone(tmp_path: Path, variant: l
         ),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=580,
         check=False,
     )
     if done.returncode == CANNOT:

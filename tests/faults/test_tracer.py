@@ -42,7 +42,7 @@ def traced(tmp_path: Path) -> Traced:
             env=child_environment(PYTHONDONTWRITEBYTECODE="1"),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=580,
             check=False,
         )
         if done.returncode == CANNOT:
@@ -149,6 +149,8 @@ def test_what_outlives_its_parent_is_told(traced: Traced) -> None:
     script = """
 import time
 if os.fork() == 0:
+    while not os.path.exists("made"):
+        time.sleep(0.01)
     time.sleep(0.2); os.mkdir("late"); os._exit(0)
 os.mkdir("made")
 """

@@ -19,7 +19,7 @@ from tests.faults import ptrace, seccomp
 from tests.faults.calls import Call, Fail, Kill, Shorten, Trace, Verdict
 from tests.faults.tracer import Tracer
 
-DEADLINE_S = 200.0
+DEADLINE_S = 560.0
 
 
 def trace(command: Sequence[str], orders: Mapping[str, Any]) -> Trace:

@@ -16,7 +16,7 @@ from tests.faults.syscalls import BY_NUMBER
 
 CALL_STOP = signal.SIGTRAP | 0x80
 STOPPING = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
-AFTERLIFE_S = 15.0
+AFTERLIFE_S = 60.0
 """So long may what the first process started live after it."""
 
 
@@ -129,7 +129,11 @@ class Tracer:
 
     def _kill(self, verdict: Kill, call: Call) -> None:
         self._trace.killed_at = call.number
-        if verdict.whole_tree:
+        if verdict.number != signal.SIGKILL:
+            with suppress(ProcessLookupError):
+                send = os.killpg if verdict.whole_tree else os.kill
+                send(self._first, verdict.number)
+        elif verdict.whole_tree:
             self._kill_all()
         else:
             _kill(self._first)
