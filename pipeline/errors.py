@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.wording import counted
+
 
 class PipelineError(Exception):
     """Base of every error that a user is meant to read: a message, facts, and a hint."""
@@ -88,8 +90,7 @@ class PlanRefused(PipelineError):
     """The plan has problems in stages that this command would run."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        count = len(problems)
-        super().__init__(f"the plan has {count} problem{'s' if count != 1 else ''}")
+        super().__init__(f"the plan has {counted(len(problems), 'problem')}")
         self.problems = tuple(problems)
         codes = {problem.kind.exit_code for problem in problems}
         # One kind of fault keeps its own code; a mixture is the recipe's, which can avoid them all.

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from pipeline.progress import Progress
 from pipeline.redaction import redact
-from pipeline.run import StageResult
-from pipeline.stages.stage import AnyStage
 
 if TYPE_CHECKING:
     # rich is needed only where a bar is drawn; a cached run draws none.
     import rich.progress
+
+    # All of the program stands behind these two, and most commands run no stage.
+    from pipeline.run import StageResult
+    from pipeline.stages.stage import AnyStage
 
 MAX_LEFT_S = 99 * 86_400
 LINE_INTERVAL_S = 5.0

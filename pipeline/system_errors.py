@@ -16,6 +16,7 @@ from pipeline.errors import MachineError, PipelineError, ResourceError
 from pipeline.system_meanings import (
     MEANINGS,
     MEMORY,
+    NO_CURRENT_FOLDER,
     OF_A_PLACE,
     OTHER,
     SQLITE,
@@ -91,7 +92,18 @@ def _meaning(error: BaseException) -> Meaning | None:
     if database is not None and isinstance(error, database.Error):
         return _database_meaning(getattr(error, "sqlite_errorcode", None))
     number = error_number(error)
+    if number == errno.ENOENT and _path(error) is None and _has_no_current_folder():
+        return NO_CURRENT_FOLDER
     return None if number is None else MEANINGS.get(number)
+
+
+def _has_no_current_folder() -> bool:
+    """It was removed while this process is in it: what counts from it is not found."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def error_number(error: BaseException) -> int | None:

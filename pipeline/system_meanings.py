@@ -106,6 +106,11 @@ _GONE = Meaning(
     "does not find a file",
     "another program may have removed or moved it: see that it is there, and run again",
 )
+NO_CURRENT_FOLDER = Meaning(
+    MachineError,
+    "was started in a folder that has been removed since",
+    "change to a folder that exists (`cd`), and run again",
+)
 _PATH = Meaning(UsageError, "cannot use a path", "name another file or folder", is_intact=False)
 _BUSY = Meaning(
     LockedError,

@@ -36,6 +36,6 @@ def run_command(
         umask=umask,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=580,
         check=False,
     )

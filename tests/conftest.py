@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from pipeline.store import Store
 
 # A loaded machine is slow, not wrong; and a red run must be red again for whoever looks into it.
-settings.register_profile("project", deadline=None, derandomize=True)
+settings.register_profile(
+    "project", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("project")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -194,3 +195,13 @@ def test_a_store_that_cannot_be_written(place: Path) -> None:
     done = run_command("run", "small.yaml", "--store", "file/store", cwd=place)
     assert done.returncode == 4, done.stderr
     assert "--store" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("plan", "small.yaml"), ("cache", "ls")])
+def test_a_store_whose_name_is_not_utf8(place: Path, command: tuple[str, ...]) -> None:
+    """ONNX Runtime cannot be given such a path; nothing is made there before that is known."""
+    done = run_command(*command, "--store", os.fsdecode(b"s\xff"), cwd=place)
+    assert done.returncode == 2
+    assert "is not UTF-8" in done.stderr
+    assert "hint: " in done.stderr
+    assert {path.name for path in place.iterdir()} == {"checkpoint", "small.yaml"}

@@ -155,12 +155,12 @@ def test_a_tied_program_ends_with_the_process_that_started_it(tmp_path: Path) ->
     mark = tmp_path / "mark"
     code = (
         "import subprocess\nfrom pipeline.tied import tied\n"
-        f"subprocess.Popen(tied(['/bin/sh', '-c', 'sleep 1000; : {mark}']))\n"
+        "subprocess.Popen(tied(['/bin/sh', '-c', 'exec sleep 1000']))\n"
         "print('started', flush=True)\ninput()\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code],
-        env=ours(),
+        env=ours(MARK=str(mark)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -338,6 +338,30 @@ def test_a_damaged_checkpoint_is_an_error(source: Path, spoil: Mapping[str, byte
         inspect_path(source)
 
 
+@pytest.mark.parametrize("value", [True, -1, 1.5, "x", ["x"], [{}]])
+@pytest.mark.parametrize("answer", ["requested", "built", "observed"])
+def test_a_record_of_another_form(tmp_path: Path, answer: str, value: object) -> None:
+    built = made_before(Store(tmp_path / "store"))["build"]
+    engine = tmp_path / "engine"
+    engine.mkdir()
+    os.link(built.path / "engine.json", engine / "engine.json")
+    (engine / "attention.json").write_text(json.dumps({answer: value}))
+    if answer == "requested":
+        inspect_path(engine)  # it is shown as it is
+    else:
+        with pytest.raises(VerificationError, match="not of the form") as error:
+            inspect_path(engine)
+        assert error.value.hint
+
+
+@pytest.mark.parametrize("value", [True, -1, 1.5, "x", ["x"]])
+def test_a_quantization_that_is_no_section(checkpoint: Path, value: object) -> None:
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "quantization": value}))
+    with pytest.raises(VerificationError, match=r"`quantization` of `config\.json` is"):
+        inspect_path(checkpoint)
+
+
 def test_a_link_in_a_circle(tmp_path: Path) -> None:
     (tmp_path / "config.json").symlink_to("config.json")
     (tmp_path / "x.yaml").symlink_to("x.yaml")

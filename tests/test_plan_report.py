@@ -11,7 +11,7 @@ from pipeline.engines import find_engine
 from pipeline.plan_report import memory_lines
 from pipeline.recipe.schema import EngineSettings
 from tests.command import run_command
-from tests.engines.trtllm.published import asked, llama_70b
+from tests.engines.trtllm.published_sizes import asked, llama_70b
 from tests.families.fixtures import FIXTURES
 
 MEMORY = {

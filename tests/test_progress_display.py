@@ -132,7 +132,7 @@ def test_a_terminal_gets_bars_and_keeps_the_outcome(tmp_path: Path) -> None:
             break
         shown += block
     os.close(parent)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=580)
     assert process.returncode == 0
     assert b"tensors equal to the byte" in shown
     assert b"\x1b[" in shown

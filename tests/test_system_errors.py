@@ -124,6 +124,18 @@ def test_sqlite_is_led_back_to_the_same_kinds(tmp_path: Path) -> None:
         assert isinstance(explain(error, "stage `x`", path), kind)
 
 
+def test_a_current_folder_that_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    with pytest.raises(FileNotFoundError) as raised:
+        Path.cwd()
+    error = explain(raised.value, "this command")
+    assert isinstance(error, MachineError)
+    assert "in a folder that has been removed" in error.message
+    assert error.hint is not None
+    assert "`cd`" in error.hint
+
+
 def test_one_file_is_the_machines_fault_unless_something_ran_out() -> None:
     denied = file_error(OSError(errno.EACCES, "Permission denied"), "a", "cannot be read", "ask")
     assert type(denied) is MachineError

@@ -31,26 +31,14 @@ def _size_bytes() -> int:
     return int(float(os.environ.get("BENCH_GB", "2")) * 1e9)
 
 
-def _conversion(folder: Path) -> Iterator[str]:
-    return conversion.measure(folder, _size_bytes())
-
-
-def _downloading(folder: Path) -> Iterator[str]:
-    return downloading.measure(folder, _size_bytes())
-
-
-def _resuming(folder: Path) -> Iterator[str]:
-    return resuming.measure(folder, _size_bytes())
-
-
 BENCHES: dict[str, Callable[[Path], Iterator[str]]] = {
     "cached": cached.measure,
     "planning": planning.measure,
     "remote_planning": remote_planning.measure,
-    "downloading": _downloading,
+    "downloading": lambda folder: downloading.measure(folder, _size_bytes()),
     "judging": lambda _: judging.measure(),
-    "conversion": _conversion,
-    "resuming": _resuming,
+    "conversion": lambda folder: conversion.measure(folder, _size_bytes()),
+    "resuming": lambda folder: resuming.measure(folder, _size_bytes()),
     "making": making.measure,
     "decoding": decoding.measure,
     "building": building.measure,

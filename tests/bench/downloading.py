@@ -76,16 +76,10 @@ def _cpu_seconds() -> float:
 
 
 def _ours(out: Path, recipe: Path, hub: Hub) -> None:
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_HOME": str((out / "hf").absolute()),
-        "NO_PROXY": "127.0.0.1,localhost",
-    }
     command = [sys.executable, "-m", "pipeline", "download", str(recipe), "--quiet"]
     subprocess.run(
         [*command, "--store", str(out / "store")],
-        env=environment,
+        env=hub.environment(out / "hf"),
         check=True,
         stdout=subprocess.DEVNULL,
     )

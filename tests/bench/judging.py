@@ -11,7 +11,7 @@ from pipeline.engines.trtllm.judgement import rule_problems
 from pipeline.engines.trtllm.memory import memory_plan, memory_report
 from pipeline.recipe.schema import EngineSettings
 from pipeline.trtllm.table import RULES
-from tests.engines.trtllm.published import kimi_k2, llama_70b
+from tests.engines.trtllm.published_sizes import kimi_k2, llama_70b
 
 ROUNDS = 20
 MODELS: tuple[tuple[str, dict[str, Any]], ...] = (

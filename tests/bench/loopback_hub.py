@@ -37,6 +37,15 @@ class Hub:
         """Where a file is to be had without a redirect."""
         return f"{self.endpoint}/cdn/{name}"
 
+    def environment(self, home: Path) -> dict[str, str]:
+        """That of a process whose hub this is, with a cache of its own in `home`."""
+        return {
+            **os.environ,
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(home.absolute()),
+            "NO_PROXY": "127.0.0.1,localhost",
+        }
+
     def counts(self) -> dict[str, int]:
         """Requests and bytes of bodies since it was last asked."""
         with urllib.request.urlopen(f"{self.endpoint}/-/counts") as answer:

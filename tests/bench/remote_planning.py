@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench.loopback_hub import REPO, serving
+from tests.bench.loopback_hub import REPO, Hub, serving
 from tests.bench.sources import LLAMA_70B, tensors, write_holes
 
 ROUNDS = 3
@@ -34,8 +33,7 @@ def measure(folder: Path) -> Iterator[str]:
             )
             hub.counts()
             seconds = [
-                _plan(folder / f"{tp_size}-{number}", recipe, hub.endpoint)
-                for number in range(ROUNDS)
+                _plan(folder / f"{tp_size}-{number}", recipe, hub) for number in range(ROUNDS)
             ]
             counts = hub.counts()
             yield (
@@ -53,17 +51,14 @@ def write_giant(folder: Path) -> int:
     return size_bytes
 
 
-def _plan(out: Path, recipe: Path, endpoint: str) -> float:
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str((out / "hf").absolute()),
-        "NO_PROXY": "127.0.0.1,localhost",
-    }
+def _plan(out: Path, recipe: Path, hub: Hub) -> float:
     command = [sys.executable, "-m", "pipeline", "plan", str(recipe), "--json"]
     began = time.monotonic()
     done = subprocess.run(
-        [*command, "--store", str(out / "store")], env=environment, capture_output=True, check=False
+        [*command, "--store", str(out / "store")],
+        env=hub.environment(out / "hf"),
+        capture_output=True,
+        check=False,
     )
     seconds = time.monotonic() - began
     # 3: a plan with problems, such as memory that this machine has not.

@@ -28,7 +28,7 @@ def suite(*options: str, env: Mapping[str, str] | None = None) -> subprocess.Com
         env=child_environment(**(env or {})),
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=580,
         check=False,
     )
 

@@ -51,7 +51,7 @@ def test_stdin_and_json() -> None:
         env=child_environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=580,
         check=False,
     )
     assert done.returncode == 3
@@ -77,7 +77,7 @@ def test_variables_are_given() -> None:
     [
         ((), "give a file"),
         (("x.sh", "--command", "y"), "give a file"),
-        (("no-such-file",), "there is no `no-such-file`"),
+        (("no-such-file",), "`no-such-file` does not exist"),
         (("binary",), "not a UTF-8 text"),
         (("zeros",), "not a text"),
         (("huge",), "longer than"),

@@ -19,7 +19,6 @@ from pipeline.plan import Plan
 from pipeline.progress import Silent
 from pipeline.stages import convert
 from pipeline.stages.convert import STAGE
-from pipeline.weights.parallel import Parallelism
 from tests import tiny
 from tests.weights import converting
 from tests.weights.resuming import Told, contents, convert_until, tiny_steps
@@ -30,13 +29,7 @@ def plan(source: Path, tp_size: int = 1, pp_size: int = 1, dtype: str = "bfloat1
     conversion = converting.plan(source, tp_size, pp_size, dtype)
     return cast(
         Plan,
-        SimpleNamespace(
-            conversion=conversion,
-            family=conversion.family,
-            parallelism=Parallelism(tp_size, pp_size),
-            dtype=dtype,
-            max_memory_bytes=1 << 28,
-        ),
+        SimpleNamespace(conversion=conversion, max_memory_bytes=1 << 28),
     )
 
 
@@ -85,7 +78,8 @@ def test_the_key_changes_with_all_that_decides_the_bytes(source: Path, tmp_path:
     ]
     other: Any = plan(source)
     family = find_family("LlamaForCausalLM")
-    other.family = dataclasses.replace(family, weight_map=family.weight_map[::-1])
+    reversed_rules = dataclasses.replace(family, weight_map=family.weight_map[::-1])
+    other.conversion = dataclasses.replace(other.conversion, family=reversed_rules)
     found = [STAGE.key(each, keys) for each in [*plans, other]]
     assert len(set(found)) == len(found)
     assert STAGE.key(plan(source), keys) == found[0]

@@ -58,4 +58,4 @@ def test_facts_say_what_was_read(folder: Path, tmp_path: Path) -> None:
 def test_summary_of_a_repo() -> None:
     files = [{"name": "model.safetensors", "size_bytes": 1_519_400_000, "sha256": "0" * 64}]
     facts = {"kind": "hub", "repo": "acme/tiny", "commit": "0123456789abcdef", "files": files}
-    assert STAGE.summary(facts) == "acme/tiny at 0123456789ab, 1 files, 1,519.4 MB"
+    assert STAGE.summary(facts) == "acme/tiny at 0123456789ab, 1 file, 1,519.4 MB"

@@ -47,7 +47,6 @@ def make_plan(source: Path, conversion: ConversionPlan, **verify: Any) -> Plan:
     recipe = Recipe.model_validate({"name": "tiny", "source": {"path": "source"}, "verify": verify})
     made = SimpleNamespace(
         conversion=conversion,
-        family=conversion.family,
         recipe=recipe,
         source=open_source(
             recipe.source, source.parent, DigestMemory(source.parent / "store"), offline=True
