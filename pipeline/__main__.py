@@ -10,7 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
-from pipeline import interrupts
+from pipeline.system import interrupts
 
 _NO_MEMORY = b"""error: trtllm-pack ran out of memory
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 def _refuse(error: Exception) -> NoReturn:
     """The interpreter cannot load the command line: too few files may be open, or one is broken."""
-    from pipeline.system_errors import explain
+    from pipeline.system.refusals import explain
 
     known = explain(error, "loading trtllm-pack")
     if known is None:

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipeline.digests import digest_once, no_advance
 from pipeline.errors import VerificationError
-from pipeline.folders import entries_below
-from pipeline.journal import JOURNAL_NAME
-from pipeline.regular_files import read_small
-from pipeline.system_errors import file_error
+from pipeline.files.digests import digest_once, no_advance
+from pipeline.files.folders import entries_below
+from pipeline.files.journal import JOURNAL_NAME
+from pipeline.files.regular import read_small
+from pipeline.system.refusals import file_error
 
 MANIFEST_NAME = "artifact.json"
 FORMAT = 1

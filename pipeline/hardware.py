@@ -11,7 +11,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.tied import tied, tool_environment
+from pipeline.system.tied import tied, tool_environment
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from pipeline.folders import entries_below
+from pipeline.files.folders import entries_below
 
 HIDDEN = "[redacted]"
 

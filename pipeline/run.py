@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from pipeline import interrupts
 from pipeline.artifact import Artifact, check_digests, describe
 from pipeline.errors import (
     PlanRefused,
@@ -28,7 +27,8 @@ from pipeline.redaction import find_known_secrets
 from pipeline.stages import PYTORCH_STAGES, STAGES
 from pipeline.stages.stage import AnyStage
 from pipeline.store import Session, Store
-from pipeline.system_errors import explain
+from pipeline.system import interrupts
+from pipeline.system.refusals import explain
 
 DISK_MARGIN_BYTES = 64 << 20
 """Left free beyond what the stages need: manifests, logs, the file system's own."""

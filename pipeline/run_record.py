@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from pipeline import __version__
 from pipeline.artifact import Json, encode_json
-from pipeline.durable import write_atomic
+from pipeline.files.durable import write_atomic
 from pipeline.plan import Plan
 from pipeline.pytorch_plan import PytorchPlan
 from pipeline.redaction import redact_value

@@ -51,7 +51,10 @@ def wait_until_read(stream: IO[str] | None) -> None:
 
 def python(code: str) -> subprocess.Popen[str]:
     """A child that runs this after the signals were taken over; it says `ready` where it is."""
-    lines = "import os, signal, sys, time\nfrom pipeline import interrupts\ninterrupts.install()\n"
+    lines = (
+        "import os, signal, sys, time\n"
+        "from pipeline.system import interrupts\ninterrupts.install()\n"
+    )
     child = start([sys.executable, "-c", lines + code])
     if READY in code:
         assert child.stderr is not None

@@ -20,8 +20,8 @@ from pipeline.artifact import (
     list_files,
     read_artifact,
 )
-from pipeline.digests import READ_BYTES, digest_file
 from pipeline.errors import MachineError, VerificationError
+from pipeline.files.digests import READ_BYTES, digest_file
 from pipeline.store import Store
 
 
@@ -134,7 +134,7 @@ def test_bytes_are_read_once_by_a_process(store: Store, monkeypatch: pytest.Monk
     settled = time.time_ns() - 3_000_000_000
     os.utime(path, ns=(settled, settled))
     check_digests(made)
-    monkeypatch.setattr("pipeline.digests.digest_file", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("pipeline.files.digests.digest_file", lambda *_: pytest.fail("read again"))
     check_digests(made)
     path.chmod(0o644)
     path.write_bytes(b"abd")
@@ -146,7 +146,8 @@ def test_bytes_are_read_once_by_a_process(store: Store, monkeypatch: pytest.Monk
 def test_a_file_that_has_just_been_written_is_read_again(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.digests.SETTLED_NS", 10**15)  # also on a machine that is busy
+    # Also on a machine that is busy.
+    monkeypatch.setattr("pipeline.files.digests.SETTLED_NS", 10**15)
     made = publish(store, {"a.bin": b"abc"})
     path = made.path / "a.bin"
     check_digests(made)
@@ -171,7 +172,7 @@ def test_a_file_that_gets_shorter_while_it_is_read_does_not_end_the_process(tmp_
     path.touch()
     os.truncate(path, 1 << 29)
     code = (
-        "import sys; from pathlib import Path; from pipeline.digests import digest_file\n"
+        "import sys; from pathlib import Path; from pipeline.files.digests import digest_file\n"
         "print('reading', flush=True); digest_file(Path(sys.argv[1]))"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as child:

@@ -28,7 +28,7 @@ from pipeline.errors import (
     VerificationError,
 )
 from pipeline.hardware import output_of
-from pipeline.tied import NOT_STARTED, tied
+from pipeline.system.tied import NOT_STARTED, tied
 from tests.command import child_environment as ours
 from tests.engines.trtllm.processes import wait_until_gone
 from tests.test_architecture import PACKAGE
@@ -46,7 +46,7 @@ SITES = {
 }
 """File -> the `env=` of each call that starts a process; none inherits ours as it is."""
 
-BECOMING = {"engines/child_setup.py": 1, "tied.py": 1}
+BECOMING = {"engines/child_setup.py": 1, "system/tied.py": 1}
 """File -> calls by which a process with such an environment becomes another program."""
 
 CANARY = "canary-of-the-children"
@@ -154,7 +154,7 @@ def test_a_small_program_sees_no_secret(canaries: list[str]) -> None:
 def test_a_tied_program_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     code = (
-        "import subprocess\nfrom pipeline.tied import tied\n"
+        "import subprocess\nfrom pipeline.system.tied import tied\n"
         "subprocess.Popen(tied(['/bin/sh', '-c', 'exec sleep 1000']))\n"
         "print('started', flush=True)\ninput()\n"
     )

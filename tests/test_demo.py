@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.digests import digest_file
+from pipeline.files.digests import digest_file
 from tests.command import RECIPES, child_environment, run_command
 
 pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(1200)]

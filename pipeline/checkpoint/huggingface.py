@@ -17,8 +17,8 @@ from pipeline.checkpoint.strict_json import (
     printable,
 )
 from pipeline.errors import VerificationError
-from pipeline.regular_files import read_small
-from pipeline.system_errors import file_error
+from pipeline.files.regular import read_small
+from pipeline.system.refusals import file_error
 
 CONFIG_NAME = "config.json"
 INDEX_NAME = "model.safetensors.index.json"

@@ -21,8 +21,8 @@ from types import MappingProxyType
 from pipeline.artifact import Json
 from pipeline.checkpoint.strict_json import Limits, listed, parse_object, printable
 from pipeline.errors import VerificationError
-from pipeline.regular_files import open_regular
-from pipeline.system_errors import file_error
+from pipeline.files.regular import open_regular
+from pipeline.system.refusals import file_error
 
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000

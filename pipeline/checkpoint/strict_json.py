@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.artifact import Json
 from pipeline.errors import VerificationError
-from pipeline.regular_files import read_small
+from pipeline.files.regular import read_small
 
 MAX_FACTS = 50
 """Faults listed in one error; a hostile file must not produce an endless message."""

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from pipeline.artifact import Json
 from pipeline.checkpoint.strict_json import Limits, listed, printable, read_object
 from pipeline.errors import VerificationError
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 TOKENIZER_NAME = "tokenizer.json"
 CONFIG_NAME = "tokenizer_config.json"

@@ -15,7 +15,7 @@ from pipeline.artifact import Json
 from pipeline.checkpoint.safetensors_file import TensorInfo, read_header
 from pipeline.checkpoint.strict_json import listed, read_object
 from pipeline.errors import VerificationError
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 CONFIG_NAME = "config.json"
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline import __version__, interrupts
+from pipeline import __version__
 from pipeline.cli.answering import ending_in_words
 from pipeline.cli.cache_commands import cache_app
 from pipeline.cli.doctor_commands import add_doctor_commands
@@ -22,6 +22,7 @@ from pipeline.cli.recipe_commands import recipes_app
 from pipeline.cli.release_commands import add_release_commands
 from pipeline.cli.stage_commands import add_stage_commands
 from pipeline.protected_streams import protect_streams
+from pipeline.system import interrupts
 
 app = typer.Typer(
     name="trtllm-pack",

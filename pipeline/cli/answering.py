@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipeline.errors import PipelineError, UsageError
-from pipeline.interrupts import Stopped, check, signal_of, tell_stopped
 from pipeline.protected_streams import lead_nowhere
 from pipeline.redaction import redact
-from pipeline.system_errors import explain
+from pipeline.system.interrupts import Stopped, check, signal_of, tell_stopped
+from pipeline.system.refusals import explain
 
 if TYPE_CHECKING:
     from pipeline.console import Console

@@ -28,8 +28,8 @@ def carry_out(
     asked: StageOptions,
 ) -> None:
     """Run the stages up to `until`, place and show the artifact of the command's own."""
-    from pipeline.exports import check_out_dir, export
-    from pipeline.report import run_document, run_text
+    from pipeline.answers.run_report import run_document, run_text
+    from pipeline.placement.exports import check_out_dir, export
     from pipeline.run import run
     from pipeline.run_record import write_run_record
     from pipeline.store.amounts import parse_bytes

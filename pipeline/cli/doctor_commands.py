@@ -18,7 +18,7 @@ from pipeline.cli.options import (
 )
 from pipeline.cli.stage_options import StageOptions
 from pipeline.errors import MachineError, Problem, UsageError
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 if TYPE_CHECKING:
     from pipeline.doctor.installed import Installed
@@ -129,7 +129,7 @@ def _check_names(names: list[str]) -> None:
 def _write(installed: Installed | None, path: Path) -> None:
     """Store what was read, whole or not at all. Raises MachineError where there is nothing."""
     from pipeline.artifact import encode_json
-    from pipeline.durable import write_atomic
+    from pipeline.files.durable import write_atomic
 
     if installed is None:
         raise MachineError(

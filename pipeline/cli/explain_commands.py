@@ -25,9 +25,9 @@ def explain(
 ) -> None:
     """Explain an option or a rule of TensorRT-LLM; without NAME list all options."""
     with answering(Mode(json=as_json, debug=debug)) as console:
-        from pipeline.explanation_text import all_text, one_text
-        from pipeline.explanations import explain as explain_one
-        from pipeline.explanations import explain_all
+        from pipeline.answers.explanation_text import all_text, one_text
+        from pipeline.answers.explanations import explain as explain_one
+        from pipeline.answers.explanations import explain_all
 
         if name is None:
             document = explain_all()

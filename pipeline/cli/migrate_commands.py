@@ -14,7 +14,7 @@ from pipeline.cli.answering import Mode, answering
 from pipeline.cli.new_file import write_new
 from pipeline.cli.options import DebugOpt, JsonOpt
 from pipeline.errors import RecipeError, UsageError
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 if TYPE_CHECKING:
     from pipeline.migration.migrate import Migration

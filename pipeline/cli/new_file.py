@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 
 def write_new(path: Path, text: str) -> None:

@@ -61,8 +61,8 @@ def _run_stages(name: str, until: str, asked: StageOptions) -> None:
 
 
 def _explain(plan: Plan | PytorchPlan, tensor: str, console: Console) -> None:
+    from pipeline.answers.run_report import explanation_text
     from pipeline.pytorch_plan import PytorchPlan
-    from pipeline.report import explanation_text
     from pipeline.run import stages_until
     from pipeline.weights.explanation import explanation
 
@@ -75,10 +75,10 @@ def _explain(plan: Plan | PytorchPlan, tensor: str, console: Console) -> None:
 def _plan(asked: StageOptions) -> None:
     """Resolve a plan, and show it with its problems."""
     with answering(asked.mode) as console:
+        from pipeline.answers.plan_report import plan_document, plan_text
+        from pipeline.answers.pytorch_report import pytorch_plan_document, pytorch_plan_text
         from pipeline.plan import with_digests
-        from pipeline.plan_report import plan_document, plan_text
         from pipeline.pytorch_plan import PytorchPlan
-        from pipeline.pytorch_report import pytorch_plan_document, pytorch_plan_text
         from pipeline.run import find_problems, preview
 
         store = open_store(asked)

@@ -19,7 +19,7 @@ from pipeline.engines.trtllm.environment import kept_variables, visible_devices
 from pipeline.engines.trtllm.program import run_supervised
 from pipeline.engines.trtllm.request import PROGRAM
 from pipeline.errors import MachineError
-from pipeline.scratch import scratch_folder
+from pipeline.files.scratch import scratch_folder
 
 PACKAGE = "tensorrt_llm"
 TIMEOUT_S = 300.0

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.artifact import Json
 from pipeline.engines.child_process import child_environment
 from pipeline.hardware import Hardware, free_disk_bytes, output_of
-from pipeline.tied import tied
+from pipeline.system.tied import tied
 
 NVIDIA_SMI = "nvidia-smi"
 _CGROUP = Path("/sys/fs/cgroup")

@@ -24,7 +24,7 @@ from pipeline.errors import (
     ToolFailed,
     VerificationError,
 )
-from pipeline.system_errors import explain
+from pipeline.system.refusals import explain
 
 KEPT_VARIABLES = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 """What a builder may need of our environment; nothing else reaches it, secrets least of all."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.errors import PipelineError, ToolFailed
-from pipeline.system_errors import explain
+from pipeline.system.refusals import explain
 
 ADDR_NO_RANDOMIZE = 0x0040000
 """`personality` flag of Linux: the kernel places stack, heap and libraries at fixed addresses."""

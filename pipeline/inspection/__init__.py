@@ -26,7 +26,7 @@ from pipeline.inspection.products import (
 )
 from pipeline.inspection.text import inspection_text
 from pipeline.release.contents import is_release
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 __all__ = ["inspect_path", "inspection_text"]
 
@@ -60,6 +60,7 @@ def inspect_path(path: Path) -> dict[str, Json]:
         raise UsageError(
             f"`{path}` is nothing that can be inspected",
             facts=[f"can be inspected: {kind}" for kind in INSPECTABLE],
+            hint="name one of these",
         )
     return {"path": str(path), **document}
 

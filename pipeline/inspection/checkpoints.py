@@ -13,7 +13,7 @@ from pipeline.checkpoint.strict_json import CONFIG_LIMITS, printable
 from pipeline.checkpoint.trtllm import CONFIG_NAME, open_trtllm_checkpoint, rank_file
 from pipeline.errors import PipelineError, VerificationError
 from pipeline.families import find_family
-from pipeline.regular_files import read_small
+from pipeline.files.regular import read_small
 from pipeline.sources.selection import LICENCE_NAME, remote_code_references
 
 SHAPE_KEYS = (

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline.artifact import canonical_json
-from pipeline.durable import write_atomic
 from pipeline.errors import MachineError, ResourceError, UsageError
+from pipeline.files.durable import write_atomic
 from pipeline.installed import installed
 from pipeline.lock.asked import asked_of, pin_of
 from pipeline.lock.document import FORMAT, Lock, LockedFile, LockedSource, encode

@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from pipeline.artifact import Json, canonical_json
 from pipeline.checkpoint.strict_json import Limits, listed, parse_object, printable
 from pipeline.errors import MachineError, RecipeError, VerificationError
+from pipeline.files.regular import read_small
 from pipeline.lock.document import FORMAT, Lock, lock_path
-from pipeline.regular_files import read_small
 from pipeline.sources.names import check_names
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 MAX_BYTES = 8 << 20
 """A file takes about 200 bytes, so this is for 40,000 of them."""

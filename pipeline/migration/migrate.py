@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.artifact import Json
 from pipeline.errors import RecipeError, UsageError
+from pipeline.files.scratch import scratch_folder
 from pipeline.migration.configs import read_config, take_config
 from pipeline.migration.draft import Answer, Draft, Unwritten
 from pipeline.migration.markdown import without_markdown
@@ -22,7 +23,6 @@ from pipeline.migration.variants import Named, changes, distinct_names
 from pipeline.migration.workflow import Engine, Workflow, read_workflow
 from pipeline.recipe.load import load_recipe
 from pipeline.recipe.schema import EngineSettings
-from pipeline.scratch import scratch_folder
 
 _LATER = {"trtllm-build": 1, "trtllm_build": 1, "build.py": 1, "run.py": 2}
 """Programs that read what another one wrote."""

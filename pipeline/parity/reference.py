@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.artifact import Json
 from pipeline.engines.child_process import run_child
-from pipeline.scratch import scratch_folder
+from pipeline.files.scratch import scratch_folder
 from pipeline.sources.remote_code import check_code_folder
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from pipeline.engines.child_setup import die_with, tell, tell_error
 from pipeline.errors import PipelineError, ResourceError, ToolFailed
 from pipeline.parity.reference import loading_faults, logits_name
 from pipeline.parity.reference_repairs import repair_config, repair_model
-from pipeline.system_errors import error_number, explain
+from pipeline.system.refusals import error_number, explain
 
 PER_LAYER_KEYS = ("layer_types", "mlp_layer_types", "no_rope_layers")
 """Lists of transformers' configs that have an item for each layer (5.24, `configuration_utils`)."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import MachineError, RecipeError, VerificationError
+from pipeline.files.regular import open_regular
 from pipeline.recipe.mistakes import Mark, Mistake
 from pipeline.recipe.nodes import BrokenNode, Entry, MapNode, Node, ScalarNode
 from pipeline.recipe.strict_yaml import MAX_BYTES, parse_bytes
 from pipeline.recipe.wrong_values import describe
-from pipeline.regular_files import open_regular
 
 MAX_PARENTS = 10
 MAX_VARIANTS = 200

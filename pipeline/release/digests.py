@@ -11,9 +11,9 @@ from pathlib import Path
 from threading import Event, Lock
 
 from pipeline.errors import VerificationError
-from pipeline.folders import entries_below
+from pipeline.files.folders import entries_below
+from pipeline.files.regular import open_regular
 from pipeline.progress import Progress
-from pipeline.regular_files import open_regular
 
 SUMS_NAME = "SHA256SUMS"
 BLOCK_BYTES = 1 << 20

@@ -11,7 +11,7 @@ from pipeline.artifact import Artifact, Json
 from pipeline.checkpoint.huggingface import CONFIG_NAME, INDEX_NAME
 from pipeline.engines.attention_proof import PROOF_NAME
 from pipeline.engines.engine import CONFIG_NAME as ENGINE_RECORD_NAME
-from pipeline.placing import place
+from pipeline.placement.placing import place
 from pipeline.progress import Progress
 from pipeline.release.digests import SUMS_NAME, digest_all, encode_sums, list_extents
 from pipeline.release.manifest import (

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.checkpoint.strict_json import printable
-from pipeline.regular_files import open_regular
+from pipeline.files.regular import open_regular
 from pipeline.release.digests import Extent
 from pipeline.release.tar import BLOCK
 from pipeline.release.tar_reader import MAX_ENTRIES, REFUSED_KINDS, TarScan

@@ -10,7 +10,7 @@ from pipeline.checkpoint.huggingface import CONFIG_NAME
 from pipeline.checkpoint.strict_json import parse_object, printable
 from pipeline.engines.attention_proof import not_observed, write_proof
 from pipeline.errors import VerificationError
-from pipeline.placing import place
+from pipeline.placement.placing import place
 from pipeline.progress import Progress
 from pipeline.release.folder import (
     find_licence,

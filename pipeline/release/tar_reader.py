@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from pipeline.checkpoint.strict_json import listed
 from pipeline.errors import VerificationError
-from pipeline.regular_files import open_regular
+from pipeline.files.regular import open_regular
 from pipeline.release.digests import Extent
 from pipeline.release.tar import BLOCK, encode_header, tar_order, trailer_bytes
 from pipeline.sources.names import check_names, why_unsafe

@@ -24,7 +24,7 @@ from pipeline.release.manifest import MANIFEST_NAME, META_NAMES, ReleaseManifest
 from pipeline.release.tar import tar_order
 from pipeline.release.triton import ENGINE_CONFIG, triton_serving
 from pipeline.release.triton_check import check_repository
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 
 @dataclass(frozen=True, slots=True)

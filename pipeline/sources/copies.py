@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from pipeline.artifact import digest_json
-from pipeline.journal import JOURNAL_NAME, Journal, Line, clear, make_writable, read_journal
+from pipeline.files.journal import JOURNAL_NAME, Journal, Line, clear, make_writable, read_journal
 from pipeline.sources.copying import hash_file
 from pipeline.sources.listing import SourceFile, SourceListing
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.placing import copy_in_kernel
-from pipeline.regular_files import open_regular
+from pipeline.files.regular import open_regular
+from pipeline.placement.placing import copy_in_kernel
 
 COPY_BYTES = 32 << 20
 READ_BYTES = 1 << 20

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import VerificationError
 from pipeline.sources.copying import hash_file
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 if TYPE_CHECKING:
     import sqlite3

@@ -14,8 +14,8 @@ from pipeline.checkpoint.huggingface import CONFIG_NAME, INDEX_NAME, SourceCheck
 from pipeline.checkpoint.safetensors_file import read_header
 from pipeline.checkpoint.strict_json import listed, printable
 from pipeline.errors import RecipeError, VerificationError
+from pipeline.files.regular import open_regular, read_small
 from pipeline.progress import Progress
-from pipeline.regular_files import open_regular, read_small
 from pipeline.sources.copies import Copies
 from pipeline.sources.copying import copy_hashed
 from pipeline.sources.digest_memory import DigestMemory
@@ -24,7 +24,7 @@ from pipeline.sources.selection import (
     CHAT_TEMPLATE_FOLDER,
     select_files,
 )
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 MAX_TEXT_BYTES = 128 << 20
 """No config, tokenizer or index is near this; a larger one is not read into memory."""

@@ -18,8 +18,8 @@ from pipeline.artifact import Json
 from pipeline.checkpoint.huggingface import CONFIG_NAME
 from pipeline.checkpoint.strict_json import listed, printable
 from pipeline.errors import RecipeError, VerificationError
-from pipeline.folders import entries_below
-from pipeline.regular_files import read_small
+from pipeline.files.folders import entries_below
+from pipeline.files.regular import read_small
 
 MAX_CODE_BYTES = 1 << 20
 """Of one file; the largest published model file has some 200 kB."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.artifact import Json
-from pipeline.journal import clear
+from pipeline.files.journal import clear
 from pipeline.plan import SourcePlan
 from pipeline.progress import Progress
 from pipeline.stages.stage import Inputs, Stage

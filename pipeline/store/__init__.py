@@ -8,7 +8,7 @@ locks/  runs/  trash/       locks; records of runs; what is being deleted
 build-caches/  listings/  digests.sqlite   what makes later work faster
 """
 
-from pipeline.journal import JOURNAL_NAME
+from pipeline.files.journal import JOURNAL_NAME
 from pipeline.store.session import Session
 from pipeline.store.store import Store
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME, Artifact, read_artifact
 from pipeline.errors import LockedError, PipelineError, UsageError
-from pipeline.folders import entries_below
+from pipeline.files.folders import entries_below
 from pipeline.store.owners import file_time, is_dead, read_owner, session_files
 
 READS, READ_AGAIN_S = 5, 0.02

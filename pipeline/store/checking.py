@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME, changes, list_files, read_artifact
-from pipeline.digests import digest_file
 from pipeline.errors import PipelineError
+from pipeline.files.digests import digest_file
 from pipeline.progress import Progress
 from pipeline.store.catalogue import Entry
 from pipeline.store.proofs import manifest_faults, note_proof, take_proof

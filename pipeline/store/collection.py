@@ -26,7 +26,7 @@ from pipeline.store.leftovers import dead_work, has_journal
 from pipeline.store.locks import deletion_lock
 from pipeline.store.owners import file_time
 from pipeline.store.trash import Taken, clear, forgotten, take
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 STAGE_ORDER = ("download", "convert", "verify", "build", "smoke", "package")
 """Of artifacts last used at the same time, what comes first here is deleted first."""

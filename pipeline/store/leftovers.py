@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.durable import remove_dead_partials
-from pipeline.journal import JOURNAL_NAME
+from pipeline.files.durable import remove_dead_partials
+from pipeline.files.journal import JOURNAL_NAME
 from pipeline.store.owners import SUFFIX, is_dead, is_unlocked, session_files
 from pipeline.store.trash import clear, forgotten
 

@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipeline.errors import VerificationError
-from pipeline.processes import parse_process, this_process
-from pipeline.regular_files import open_regular, read_small
+from pipeline.files.regular import open_regular, read_small
+from pipeline.system.processes import parse_process, this_process
 
 BEAT_S = 5.0
 SILENT_S = 30.0

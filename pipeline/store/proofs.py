@@ -22,12 +22,12 @@ from pipeline.artifact import (
     damaged,
     digest_json,
 )
-from pipeline.durable import write_atomic
 from pipeline.errors import VerificationError
+from pipeline.files.durable import write_atomic
+from pipeline.files.regular import read_small
 from pipeline.progress import Progress
-from pipeline.regular_files import read_small
 from pipeline.store.shared_folders import make_folder
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 UNITS_NS = (1, 100, 1_000, 10_000_000, 1_000_000_000, 2_000_000_000)
 """What file systems and archives count modification times in: ext4, NTFS, some network file

@@ -8,11 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME
-from pipeline.durable import set_mode
 from pipeline.errors import MachineError, VerificationError
-from pipeline.folders import entries_below
+from pipeline.files.durable import set_mode
+from pipeline.files.folders import entries_below
+from pipeline.placement.takedown import take_over
 from pipeline.store.trash import remove_marked
-from pipeline.takedown import take_over
 
 RENAMES = 5
 """How often a process tries to publish while others delete what is in its place."""

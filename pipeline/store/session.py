@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifact import FORMAT, MANIFEST_NAME, Artifact, Manifest, read_artifact, write_json
-from pipeline.digests import carry_digest
-from pipeline.durable import partial_path, sync, sync_tree
 from pipeline.errors import MachineError, PipelineError, ResourceError
-from pipeline.journal import JOURNAL_NAME
+from pipeline.files.digests import carry_digest
+from pipeline.files.durable import partial_path, sync, sync_tree
+from pipeline.files.journal import JOURNAL_NAME
 from pipeline.store.leftovers import adopt, has_journal, sweep
 from pipeline.store.locks import deletion_lock, hold_lock
 from pipeline.store.owners import BEAT_S, SUFFIX, encode_owner, this_owner

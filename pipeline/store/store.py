@@ -8,14 +8,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME, Artifact, read_artifact
-from pipeline.durable import write_atomic
 from pipeline.errors import PipelineError, VerificationError
-from pipeline.journal import JOURNAL_NAME
+from pipeline.files.durable import write_atomic
+from pipeline.files.journal import JOURNAL_NAME
 from pipeline.progress import Progress
 from pipeline.store.proofs import prove
 from pipeline.store.session import Session
 from pipeline.store.shared_folders import make_folder
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 
 class Store:

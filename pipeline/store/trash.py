@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME
-from pipeline.processes import Process, parse_process, this_process
-from pipeline.store.shared_folders import make_folder
-from pipeline.takedown import (
+from pipeline.placement.takedown import (
     NOT_RENAMED,
     clear_folder,
     is_mark,
@@ -26,6 +24,8 @@ from pipeline.takedown import (
     take_down,
     who_takes_down,
 )
+from pipeline.store.shared_folders import make_folder
+from pipeline.system.processes import Process, parse_process, this_process
 
 FOREIGN_S = 3600.0
 """What a process that cannot be seen from here moved aside so long ago, it does not put back."""

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline.errors import MachineError, PipelineError, ResourceError, VerificationError
-from pipeline.system_meanings import MEANINGS
+from pipeline.system.meanings import MEANINGS
 
 _WRITE_BYTES = 128 << 10
 """At once, ending at a multiple: larger pages cost the page cache more than they save."""

@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifact import digest_json
+from pipeline.files.journal import JOURNAL_NAME, Journal, Line, make_writable, read_journal
 from pipeline.installed import OURS, installed
-from pipeline.journal import JOURNAL_NAME, Journal, Line, make_writable, read_journal
 from pipeline.weights.files import translated
 from pipeline.weights.layout import ConversionPlan, RankPlan
 from pipeline.weights.schedule import Copy, Pace, Step

@@ -10,9 +10,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from pipeline.durable import sync
 from pipeline.errors import PipelineError
-from pipeline.journal import JOURNAL_NAME, Journal
+from pipeline.files.durable import sync
+from pipeline.files.journal import JOURNAL_NAME, Journal
 from pipeline.weights.files import translated
 from pipeline.weights.journal import Begun, Reached
 

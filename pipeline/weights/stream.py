@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.checkpoint.safetensors_file import TensorInfo, read_header
 from pipeline.checkpoint.trtllm import CONFIG_NAME
 from pipeline.errors import ResourceError, VerificationError
-from pipeline.journal import JOURNAL_NAME, clear
+from pipeline.files.journal import JOURNAL_NAME, clear
 from pipeline.progress import Progress
 from pipeline.weights.files import allocate, open_all, read_into, translated, write_all
 from pipeline.weights.journal import Begun, Reached, begin, find_begun, numbered

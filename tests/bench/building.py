@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
 from pipeline.engines.tensorrt.api import find_flavour, why_no_flavour
-from pipeline.placing import place
+from pipeline.placement.placing import place
 from tests.bench.children import Run, against, run
 from tests.bench.makers import converted
 from tests.bench.models import B1, M100, cut, title, write_llama

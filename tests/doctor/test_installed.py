@@ -118,7 +118,7 @@ def test_a_doctor_that_is_ended_leaves_nothing(tmp_path: Path, number: signal.Si
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     code = (
-        "from pipeline import interrupts\nfrom pipeline.doctor import installed\n"
+        "from pipeline.system import interrupts\nfrom pipeline.doctor import installed\n"
         "interrupts.install()\n"
         "print('begins', flush=True)\n"
         f"installed._answer(['/bin/sh', '-c', 'echo > {tmp_path}/at-work; sleep 1000'], 600.0)\n"

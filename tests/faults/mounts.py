@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME
-from pipeline.takedown import is_mark
+from pipeline.placement.takedown import is_mark
 from tests.faults.disk_faults import complete, unclear
 from tests.faults.full_disks import TMPFS_BYTES, small_disk, why_no_mounts
 from tests.faults.kills import random_blows, strike, strike_job

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME
-from pipeline.digests import digest_file
+from pipeline.files.digests import digest_file
 from tests.faults.calls import NOT_FILES, Trace, is_below
 from tests.faults.scene import Place, Scene, read_tree, store_listing
 

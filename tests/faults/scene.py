@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.digests import digest_file
+from pipeline.files.digests import digest_file
 from tests.faults.warm import Ended, Job, Orders, Running
 
 SHIPPED = Path(__file__).parent.parent.parent / "recipes"

@@ -26,9 +26,9 @@ from tests.faults.calls import Call, Judge, Trace
 from tests.faults.tracer import Tracer
 
 IMPORTED = (
-    *("pipeline.cli", "pipeline.console", "pipeline.report", "pipeline.run", "pipeline.plan"),
-    *("pipeline.recipe.load", "pipeline.run_record", "pipeline.pytorch_plan", "numpy", "blake3"),
-    *("ml_dtypes", "onnx", "onnxruntime", "transformers", "sqlite3", "tempfile"),
+    *("pipeline.cli", "pipeline.console", "pipeline.answers.run_report", "pipeline.run"),
+    *("pipeline.plan", "pipeline.recipe.load", "pipeline.run_record", "pipeline.pytorch_plan"),
+    *("numpy", "blake3", "ml_dtypes", "onnx", "onnxruntime", "transformers", "sqlite3", "tempfile"),
     *("pipeline.engines.onnxruntime.engine", "pipeline.engines.onnxruntime.inference"),
     *("pipeline.graph.decoder", "pipeline.lock.frozen", "pipeline.weights.comparison"),
     *("pipeline.weights.decoder_rules", "pipeline.weights.blocks", "onnx.inliner", "psutil"),

@@ -189,7 +189,7 @@ def test_a_lock_that_cannot_be_written_leaves_the_old_one_whole(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patched, pytest.raises(PipelineError) as caught:
-        patched.setattr(f"pipeline.durable.os.{call}", fail)
+        patched.setattr(f"pipeline.files.durable.os.{call}", fail)
         write_lock(path, lock)
     assert caught.value.exit_code == code
     assert os.strerror(number) in caught.value.message

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tiny_source import NEEDED
 
-from pipeline import journal
-from pipeline.journal import JOURNAL_NAME
+from pipeline.files import journal
+from pipeline.files.journal import JOURNAL_NAME
 from pipeline.progress import Silent
 from pipeline.sources import local
 from pipeline.sources.copying import FileDigests, copy_hashed

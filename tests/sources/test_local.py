@@ -10,7 +10,7 @@ import pytest
 from tiny_source import NEEDED
 
 from pipeline.errors import MachineError, RecipeError, VerificationError
-from pipeline.journal import JOURNAL_NAME
+from pipeline.files.journal import JOURNAL_NAME
 from pipeline.progress import Silent
 from pipeline.recipe.schema import Source
 from pipeline.sources import LocalSource, open_source

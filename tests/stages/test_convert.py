@@ -14,7 +14,7 @@ from pipeline.artifact import Artifact, describe
 from pipeline.checkpoint.trtllm import open_trtllm_checkpoint
 from pipeline.errors import VerificationError
 from pipeline.families import find_family
-from pipeline.journal import JOURNAL_NAME
+from pipeline.files.journal import JOURNAL_NAME
 from pipeline.plan import Plan
 from pipeline.progress import Silent
 from pipeline.stages import convert

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from published import KEY, write_files
 
-from pipeline.processes import Process, this_process
 from pipeline.store import Store
 from pipeline.store.owners import encode_owner, this_owner
+from pipeline.system.processes import Process, this_process
 
 DEAD = Process(this_process().space, 4_000_000_000, 1)
 FOREIGN = Process("00000000", 1, 1)

@@ -11,7 +11,6 @@ import pytest
 from published import publish, write_files
 
 from pipeline.errors import LockedError, MachineError, UsageError
-from pipeline.processes import this_process
 from pipeline.progress import Silent
 from pipeline.stages import STAGES
 from pipeline.store import JOURNAL_NAME, Store
@@ -21,6 +20,7 @@ from pipeline.store.amounts import parse_bytes, parse_seconds
 from pipeline.store.catalogue import Entry, disk_bytes, find_entry, list_artifacts
 from pipeline.store.checking import check_artifacts
 from pipeline.store.collection import HELD, STAGE_ORDER, Policy, choose, collect, discard
+from pipeline.system.processes import this_process
 from tests.store.left_behind import DEAD, leave_session
 
 DAY_S = 86_400.0

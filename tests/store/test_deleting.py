@@ -15,7 +15,7 @@ from published import KEY, publish, write_files
 
 from pipeline.artifact import Artifact, check_digests, read_artifact
 from pipeline.cli.cache_text import collected_document, collected_text
-from pipeline.processes import this_process
+from pipeline.placement.takedown import take_down
 from pipeline.progress import Silent
 from pipeline.store import Store
 from pipeline.store import catalogue as catalogue_module
@@ -27,7 +27,7 @@ from pipeline.store.collection import HELD, Policy, collect, discard
 from pipeline.store.locks import deletion_lock
 from pipeline.store.owners import read_owner
 from pipeline.store.trash import Taken
-from pipeline.takedown import take_down
+from pipeline.system.processes import this_process
 
 
 def meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:

@@ -12,7 +12,6 @@ from published import KEY, publish, write_files
 
 from pipeline.artifact import describe
 from pipeline.errors import MachineError, ResourceError, VerificationError
-from pipeline.processes import this_process
 from pipeline.store import JOURNAL_NAME, Store
 from pipeline.store import locks as locks_module
 from pipeline.store import store as store_module
@@ -20,6 +19,7 @@ from pipeline.store.catalogue import held_names, list_artifacts
 from pipeline.store.collection import Policy, collect
 from pipeline.store.owners import file_time, is_dead, read_owner
 from pipeline.store.trash import Taken, clear
+from pipeline.system.processes import this_process
 from tests.store.left_behind import DEAD, FOREIGN, leave_session
 
 

@@ -9,8 +9,8 @@ from published import KEY, write_files
 
 from pipeline.artifact import describe
 from pipeline.errors import ResourceError, VerificationError
-from pipeline.processes import this_process
 from pipeline.store import JOURNAL_NAME, Store
+from pipeline.system.processes import this_process
 from tests.store.left_behind import DEAD, leave_work
 
 

@@ -15,9 +15,9 @@ from published import KEY, publish, write_files
 
 from pipeline.artifact import describe
 from pipeline.errors import MachineError, VerificationError
-from pipeline.processes import this_process
 from pipeline.store import Store
 from pipeline.store.owners import is_dead, read_owner, this_owner
+from pipeline.system.processes import this_process
 
 
 def test_unpublished_work_leaves_nothing(store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.explanation_text import EFFECTS
+from pipeline.answers.explanation_text import EFFECTS
 from pipeline.trtllm.rules import SURENESS, Rule
 from pipeline.trtllm.table import GROUPS, RULES
 

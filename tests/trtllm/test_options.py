@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from pipeline.explanations import OPTION_GROUPS
+from pipeline.answers.explanations import OPTION_GROUPS
 from pipeline.recipe.build_options import BuildOptions
 from pipeline.recipe.plugin_options import PluginOptions
 from pipeline.recipe.schema import TRTLLM_KEYS, Attention, EngineSettings

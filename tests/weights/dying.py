@@ -21,7 +21,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from pipeline.journal import JOURNAL_NAME
+from pipeline.files.journal import JOURNAL_NAME
 from pipeline.weights import blocks, casts, keeper, schedule, stream
 from pipeline.weights.layout import ConversionPlan
 from tests.weights.converting import plan

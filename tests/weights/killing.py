@@ -23,7 +23,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from pipeline.journal import JOURNAL_NAME, read_journal
+from pipeline.files.journal import JOURNAL_NAME, read_journal
 from pipeline.weights import blocks, casts, keeper, schedule, stream
 from pipeline.weights.layout import ConversionPlan
 from tests.weights.converting import plan

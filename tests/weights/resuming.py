@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.journal import JOURNAL_NAME
+from pipeline.files.journal import JOURNAL_NAME
 from pipeline.progress import Silent
 from pipeline.weights import keeper, schedule, stream
 from pipeline.weights.layout import ConversionPlan

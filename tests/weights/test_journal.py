@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import MachineError, ResourceError
-from pipeline.journal import JOURNAL_NAME, read_journal
+from pipeline.files.journal import JOURNAL_NAME, read_journal
 from pipeline.weights import keeper as keeper_module
 from pipeline.weights import schedule
 from pipeline.weights.journal import Reached, begin, find_begun, numbered

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from pipeline import journal as lines
 from pipeline.errors import MachineError, RecipeError, VerificationError
-from pipeline.journal import JOURNAL_NAME, read_journal
+from pipeline.files import journal as lines
+from pipeline.files.journal import JOURNAL_NAME, read_journal
 from pipeline.weights import keeper, schedule, stream
 from pipeline.weights.layout import ConversionPlan
 from tests import tiny

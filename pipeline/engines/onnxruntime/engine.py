@@ -30,7 +30,7 @@ from pipeline.installed import installed
 from pipeline.onnx_files.external import sizes_beside
 from pipeline.onnx_files.reading import read_model
 from pipeline.onnx_files.record import graph_record
-from pipeline.placing import place
+from pipeline.placement.placing import place
 from pipeline.progress import Progress
 from pipeline.recipe.schema import EngineSettings
 

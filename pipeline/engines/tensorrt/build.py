@@ -27,7 +27,7 @@ from pipeline.engines.tensorrt.record import (
 from pipeline.errors import ToolFailed
 from pipeline.graph.decoder import write_decoder
 from pipeline.graph.facts import GraphFacts
-from pipeline.placing import place
+from pipeline.placement.placing import place
 from pipeline.progress import Progress
 from pipeline.recipe.schema import EngineSettings
 

@@ -35,8 +35,8 @@ from pipeline.engines.trtllm.runnable import (
 )
 from pipeline.engines.trtllm.trace import NUM_STEPS, nsys_command, nsys_names, trace_prompt
 from pipeline.errors import PipelineError
+from pipeline.files.scratch import scratch_folder
 from pipeline.hardware import Gpu, detect
-from pipeline.scratch import scratch_folder
 from pipeline.trtllm.kernels import classify
 
 DEFAULT_TIMEOUT_S = 1800.0

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.errors import MachineError, ToolFailed
-from pipeline.scratch import SOCKET_FOLDER_BYTES, scratch_path
-from pipeline.system_errors import explain
-from pipeline.tied import tool_environment
+from pipeline.files.scratch import SOCKET_FOLDER_BYTES, scratch_path
+from pipeline.system.refusals import explain
+from pipeline.system.tied import tool_environment
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 """Run as a file: it needs nothing of this package, and starts at once."""

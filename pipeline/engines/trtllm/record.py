@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pipeline.artifact import Json
 from pipeline.checkpoint.trtllm import TrtllmCheckpoint
-from pipeline.digests import digest_file
 from pipeline.engines.trtllm.after_build import CheckedEngine
 from pipeline.engines.trtllm.request import BuildRequest
+from pipeline.files.digests import digest_file
 from pipeline.hardware import Gpu
 from pipeline.recipe.schema import EngineSettings
 

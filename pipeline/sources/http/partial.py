@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.durable import sync
+from pipeline.files.durable import sync
 
 READ_BYTES = 1 << 20
 POLL_S = 0.2

@@ -38,8 +38,8 @@ from pipeline.sources.hub.causes import (
 from pipeline.sources.hub.checks import ContradictionError
 from pipeline.sources.hub.requests import ENDPOINT_HINT, MovedError
 from pipeline.sources.remote.client import OFFLINE_HINT
-from pipeline.system_errors import error_number
-from pipeline.system_errors import explain as explain_system
+from pipeline.system.refusals import error_number
+from pipeline.system.refusals import explain as explain_system
 
 PLACE_ERRNOS = frozenset({errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENOTDIR})
 """A part of a path is not of the kind that it must be."""

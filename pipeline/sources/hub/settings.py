@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from pipeline.errors import MachineError
 from pipeline.redaction import token_files
 from pipeline.sources.http.addresses import is_web_address
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import file_error
 
 SECONDS = ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")
 PROXIES = ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY")

@@ -25,8 +25,8 @@ from pipeline.sources.http.transport import ConnectionFailed, Refused
 from pipeline.sources.listing import SourceFile
 from pipeline.sources.modelscope.site import Site
 from pipeline.sources.retry import Transient
-from pipeline.system_errors import explain as explain_system
-from pipeline.system_errors import file_error
+from pipeline.system.refusals import explain as explain_system
+from pipeline.system.refusals import file_error
 
 NO_TREE = 10990101004
 """There are no files at this revision."""

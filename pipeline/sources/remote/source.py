@@ -25,7 +25,7 @@ from pipeline.checkpoint.safetensors_file import (
 )
 from pipeline.checkpoint.strict_json import listed, printable
 from pipeline.errors import RemoteError, VerificationError
-from pipeline.placing import place
+from pipeline.placement.placing import place
 from pipeline.progress import Progress, Silent
 from pipeline.sources.copying import hash_file
 from pipeline.sources.digest_memory import DigestMemory

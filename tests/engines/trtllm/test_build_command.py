@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.digests import digest_file
+from pipeline.files.digests import digest_file
 from tests.command import RECIPES, child_environment, command_line, run_command
 from tests.engines.trtllm.processes import belonging, wait_until_gone
 from tests.standins import Standin

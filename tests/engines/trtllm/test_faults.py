@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from pipeline.answers.plan_report import plan_document, plan_text, problem_lines
 from pipeline.console import render_error
 from pipeline.engines.trtllm import engine as backend
 from pipeline.errors import PipelineError
 from pipeline.hardware import Gpu, Hardware
 from pipeline.plan import Plan, resolve
-from pipeline.plan_report import plan_document, plan_text, problem_lines
 from pipeline.recipe.load import load_recipe
 from pipeline.run import find_problems, preview
 from pipeline.sources.digest_memory import DigestMemory

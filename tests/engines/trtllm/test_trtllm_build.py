@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from pipeline.artifact import list_files
-from pipeline.digests import digest_file
 from pipeline.engines.attention_proof import check_proof, read_proof
 from pipeline.engines.trtllm import timing_caches
 from pipeline.engines.trtllm.build_endings import build_failure
 from pipeline.engines.trtllm.environment import kept_variables
 from pipeline.engines.trtllm.follow import BuildLog
 from pipeline.errors import PipelineError, ResourceError, ToolFailed
+from pipeline.files.digests import digest_file
 from pipeline.hardware import detect
 from pipeline.progress import Silent
 from tests.engines.trtllm.building import build, checkpoint, settings

@@ -10,10 +10,10 @@ from typing import Any
 import huggingface_hub.file_download
 import huggingface_hub.hf_api
 
+import pipeline.answers.run_report
 import pipeline.checkpoint.huggingface
 import pipeline.cli.carry_out
 import pipeline.plan
-import pipeline.report
 import pipeline.run
 from pipeline import __main__ as command_line
 from pipeline.progress import Silent

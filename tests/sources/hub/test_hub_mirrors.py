@@ -10,8 +10,8 @@ import pytest
 from hub_emulator import HubEmulator
 from tiny_source import REPO
 
+from pipeline.answers.plan_report import source_text
 from pipeline.errors import RemoteError, VerificationError
-from pipeline.plan_report import source_text
 from pipeline.progress import Silent
 from pipeline.recipe.schema import Source
 from pipeline.sources import AnySource, RemoteSource, open_source

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.answers.explanation_text import all_text, one_text
+from pipeline.answers.explanations import OPTION_GROUPS, explain, explain_all
 from pipeline.errors import UsageError
-from pipeline.explanation_text import all_text, one_text
-from pipeline.explanations import OPTION_GROUPS, explain, explain_all
 from pipeline.trtllm.facts import facts
 from pipeline.trtllm.left_out import DECIDED, GONE
 from pipeline.trtllm.table import RULES

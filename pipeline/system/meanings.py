@@ -16,7 +16,7 @@ from pipeline.errors import (
     UsageError,
     VerificationError,
 )
-from pipeline.system_facts import (
+from pipeline.system.facts import (
     disk_facts,
     file_size_facts,
     memory_facts,

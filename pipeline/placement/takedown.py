@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME
-from pipeline.processes import Process, parse_process, this_process
+from pipeline.system.processes import Process, parse_process, this_process
 
 NOT_RENAMED = frozenset({errno.EXDEV, errno.EBUSY})
 """What rename(2) answers for a folder that stays where it is."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.durable import remove_dead_partials, sync, sync_tree, write_atomic
-from pipeline.processes import this_process
+from pipeline.files.durable import remove_dead_partials, sync, sync_tree, write_atomic
+from pipeline.system.processes import this_process
 
 
 def names(folder: Path) -> list[str]:
@@ -85,7 +85,7 @@ def test_everything_below_a_folder_is_synced(
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a").write_bytes(b"a")
     synced: list[str] = []
-    monkeypatch.setattr("pipeline.durable.sync", lambda path: synced.append(path.name))
+    monkeypatch.setattr("pipeline.files.durable.sync", lambda path: synced.append(path.name))
     sync_tree(tmp_path)
     assert synced == ["a", "sub", tmp_path.name]
 

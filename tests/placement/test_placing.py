@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from published import KEY, publish
 
-from pipeline import replacing
 from pipeline.artifact import MANIFEST_NAME, check_digests, list_files, read_artifact
 from pipeline.errors import MachineError, ResourceError, UsageError
-from pipeline.exports import check_out_dir, export
-from pipeline.placing import place
-from pipeline.processes import this_process
+from pipeline.placement import replacing
+from pipeline.placement.exports import check_out_dir, export
+from pipeline.placement.placing import place
 from pipeline.store import Store
+from pipeline.system.processes import this_process
 
 DEAD = f"{str(this_process()).partition('-')[0]}-4000000000-1"
 """A process of this machine that cannot be there."""

@@ -18,11 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME, Artifact
-from pipeline.durable import is_over, sync, sync_tree
 from pipeline.errors import MachineError
-from pipeline.placing import place
-from pipeline.processes import parse_process, this_process
-from pipeline.takedown import NOT_RENAMED, clear_folder, is_mark, take_down
+from pipeline.files.durable import is_over, sync, sync_tree
+from pipeline.placement.placing import place
+from pipeline.placement.takedown import NOT_RENAMED, clear_folder, is_mark, take_down
+from pipeline.system.processes import parse_process, this_process
 
 NAME_BYTES = 180
 """Of the 255 that a name may have; a process and an ending take up to 50."""

@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from pipeline.digests import carry_digest
-from pipeline.durable import set_mode
+from pipeline.files.digests import carry_digest
+from pipeline.files.durable import set_mode
 
 COPY_BYTES = 32 << 20
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipeline.artifact import MANIFEST_NAME, Artifact, read_artifact
 from pipeline.errors import PipelineError, UsageError
-from pipeline.replacing import holds_nothing, replace, restore, was_taken_down
-from pipeline.system_errors import file_error
+from pipeline.placement.replacing import holds_nothing, replace, restore, was_taken_down
+from pipeline.system.refusals import file_error
 
 
 def export(artifact: Artifact, out_dir: Path) -> None:

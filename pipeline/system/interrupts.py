@@ -1,7 +1,7 @@
 """Signals that ask to end: each becomes an exception that unwinds through every `finally`.
 
 A second one ends the process at once; what it left is swept by the next run, and the kernel ends
-its children (`pipeline.tied`, `pipeline.engines.child_setup`, the supervisor of TensorRT-LLM).
+its children (`tied`, `engines.child_setup`, the supervisor of TensorRT-LLM).
 
 Between the signal and the end stands code that is not ours, so not all rests on the exception:
 where other code would drop it (a finaliser, an import) it is raised a moment later, where it was

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifact import list_files
-from pipeline.durable import sync_tree
-from pipeline.folders import entries_below
+from pipeline.files.durable import sync_tree
+from pipeline.files.folders import entries_below
 from pipeline.release.digests import list_extents
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import journal
-from pipeline.journal import Journal, clear, read_journal
+from pipeline.files import journal
+from pipeline.files.journal import Journal, clear, read_journal
 
 VALUES = [{"plan": "p"}, [1, "a"], [2, "ü"], [30, ""]]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pipeline.answers.plan_report import shared_document, shared_text, source_text
 from pipeline.artifact import Json
 from pipeline.console import format_bytes
 from pipeline.errors import Problem
-from pipeline.plan_report import shared_document, shared_text, source_text
 from pipeline.pytorch_plan import PytorchPlan
 from pipeline.release.pytorch_carry import keys_in_vain
 from pipeline.run import StageState

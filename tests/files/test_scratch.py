@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.scratch import SOCKET_FOLDER_BYTES, scratch_folder, scratch_path, sweep
+from pipeline.files.scratch import SOCKET_FOLDER_BYTES, scratch_folder, scratch_path, sweep
 from tests.command import child_environment
 
 MAKE_AND_DIE = (
     "import os\n"
-    "from pipeline.scratch import scratch_folder\n"
+    "from pipeline.files.scratch import scratch_folder\n"
     "with scratch_folder() as folder:\n"
     "    (folder / 'x').write_text('x')\n"
     "    print(folder, flush=True)\n"

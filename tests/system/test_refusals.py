@@ -18,8 +18,8 @@ from pipeline.errors import (
     UsageError,
     VerificationError,
 )
-from pipeline.system_errors import explain, file_error
-from pipeline.system_meanings import MEANINGS
+from pipeline.system.meanings import MEANINGS
+from pipeline.system.refusals import explain, file_error
 
 KINDS = {
     ResourceError: "ENOSPC EDQUOT EFBIG EMFILE ENFILE ENOMEM EAGAIN",

@@ -9,9 +9,7 @@ import pytest
 from published import publish, write_files
 
 from pipeline.artifact import MANIFEST_NAME, check_digests, read_artifact
-from pipeline.processes import this_process
-from pipeline.store import Store
-from pipeline.takedown import (
+from pipeline.placement.takedown import (
     clear_folder,
     is_mark,
     put_up,
@@ -19,6 +17,8 @@ from pipeline.takedown import (
     take_over,
     who_takes_down,
 )
+from pipeline.store import Store
+from pipeline.system.processes import this_process
 
 FILES = {"a.bin": b"abc", "sub/b.bin": b"d"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from pipeline.answers.plan_report import memory_lines
 from pipeline.engines import find_engine
-from pipeline.plan_report import memory_lines
 from pipeline.recipe.schema import EngineSettings
 from tests.command import run_command
 from tests.engines.trtllm.published_sizes import asked, llama_70b

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from published import KEY, publish
 
-from pipeline import replacing
 from pipeline.artifact import MANIFEST_NAME, check_digests, list_files, read_artifact
 from pipeline.errors import MachineError, UsageError
-from pipeline.exports import export
-from pipeline.processes import Process, this_process
+from pipeline.placement import replacing
+from pipeline.placement.exports import export
+from pipeline.placement.takedown import clear_folder, is_mark, take_down
 from pipeline.store import Store
-from pipeline.takedown import clear_folder, is_mark, take_down
+from pipeline.system.processes import Process, this_process
 
 OURS = this_process()
 DEAD = Process(OURS.space, 4_000_000_000, 1)

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from pipeline import processes
-from pipeline.processes import Process, parse_process, this_process
+from pipeline.system import processes
+from pipeline.system.processes import Process, parse_process, this_process
 
 
 def test_this_process_is_alive() -> None:
@@ -24,7 +24,7 @@ def test_another_start_is_another_process() -> None:
 
 
 def test_a_process_that_has_ended_is_dead_before_and_after_it_is_waited_for() -> None:
-    code = "from pipeline.processes import this_process as p; print(p(), flush=True)"
+    code = "from pipeline.system.processes import this_process as p; print(p(), flush=True)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         process = parse_process(child.stdout.read().strip())

@@ -1,6 +1,6 @@
 """What the operating system refuses, as errors that say what was done, the facts, and what to do.
 
-One table, by `errno` (`system_meanings`); what reaches us in other ways (MemoryError, a thread that
+One table, by `errno` (`meanings`); what reaches us in other ways (MemoryError, a thread that
 cannot start, SQLite, libraries written in Rust, the dynamic loader) is led back to it.
 """
 
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from pipeline.errors import MachineError, PipelineError, ResourceError
-from pipeline.system_meanings import (
+from pipeline.system.meanings import (
     MEANINGS,
     MEMORY,
     NO_CURRENT_FOLDER,

@@ -49,7 +49,7 @@ def test_an_interrupt_before_our_first_line_shows_no_half_of_an_import() -> None
         "import signal, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'pipeline.interrupts':\n"
+        "        if name == 'pipeline.system.interrupts':\n"
         "            signal.raise_signal(signal.SIGINT)\n"
         "sys.meta_path.insert(0, Finder())\n"
         "import pipeline.__main__\n"

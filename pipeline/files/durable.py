@@ -13,8 +13,8 @@ import uuid
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline.folders import entries_below
-from pipeline.processes import Process, parse_process, this_process
+from pipeline.files.folders import entries_below
+from pipeline.system.processes import Process, parse_process, this_process
 
 _PARTIAL = ".partial"
 """How the names of unfinished files end; they begin with the process that writes."""

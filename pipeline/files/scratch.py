@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline.processes import parse_process, this_process
+from pipeline.system.processes import parse_process, this_process
 
 _NAME = re.compile(r"trtllm-pack-([0-9a-f]{8}-\d+-\d+)-[0-9a-f]{4}")
 

@@ -1,0 +1,1 @@
+"""What lies between us and the operating system: processes, signals, what it refuses."""
