@@ -13,11 +13,11 @@ from contextlib import contextmanager, suppress
 from typing import Literal
 
 from pipeline.artifact import Json
-from pipeline.errors import MachineError, PipelineError, PlanRefused, Problem
+from pipeline.errors import MachineError, PipelineError, PlanRefused, Problem, hint_of
 from pipeline.progress_display import EventLines, Observing, PlainLines, TerminalBars, Told
 from pipeline.protected_streams import lead_nowhere
 from pipeline.redaction import redact, redact_value
-from pipeline.system_errors import explain
+from pipeline.system.refusals import explain
 
 Mode = Literal["human", "json", "quiet"]
 
@@ -111,8 +111,8 @@ def render_error(error: PipelineError) -> str:
         for problem in error.problems:
             lines += ["", *render_problem(problem)]
     lines += [_indent(fact) for fact in error.facts]
-    if error.hint:
-        lines += ["", f"hint: {error.hint}"]
+    if hint := hint_of(type(error), error.hint):
+        lines += ["", f"hint: {hint}"]
     return "\n".join(lines)
 
 
@@ -120,8 +120,8 @@ def render_problem(problem: Problem) -> list[str]:
     """A problem for people: its stage, what is wrong, the facts, the hint."""
     lines = [f"  {problem.stage}: {problem.message}"]
     lines += ["  " + _indent(fact) for fact in problem.facts]
-    if problem.hint:
-        lines.append(f"    hint: {problem.hint}")
+    if hint := hint_of(problem.kind, problem.hint):
+        lines.append(f"    hint: {hint}")
     return lines
 
 
@@ -132,7 +132,7 @@ def error_document(error: PipelineError) -> dict[str, Json]:
         "exit_code": error.exit_code,
         "message": error.message,
         "facts": list(error.facts),
-        "hint": error.hint,
+        "hint": hint_of(type(error), error.hint),
     }
     if isinstance(error, PlanRefused):
         document["problems"] = [problem_document(problem) for problem in error.problems]
@@ -146,7 +146,7 @@ def problem_document(problem: Problem) -> dict[str, Json]:
         "kind": problem.kind.__name__,
         "message": problem.message,
         "facts": list(problem.facts),
-        "hint": problem.hint,
+        "hint": hint_of(problem.kind, problem.hint),
     }
 
 

@@ -6,8 +6,10 @@ problems that a plan found, so that one run reports all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipeline.wording import counted
 
@@ -16,6 +18,8 @@ class PipelineError(Exception):
     """Base of every error that a user is meant to read: a message, facts, and a hint."""
 
     exit_code = 1
+    usual_hint: ClassVar[str | None] = None
+    """What to do about most errors of a kind: told where an error has no hint of its own."""
 
     def __init__(self, message: str, *, hint: str | None = None, facts: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -27,47 +31,71 @@ class PipelineError(Exception):
 class ToolFailed(PipelineError):
     """A program that we drive (a builder, an engine) failed although the plan was sound."""
 
+    usual_hint = "if it fails again, report it with what `trtllm-pack doctor --json` says"
+
 
 class UsageError(PipelineError):
     """The command line does not make sense."""
 
     exit_code = 2
+    usual_hint = "`trtllm-pack COMMAND --help` says what a command takes"
 
 
 class RecipeError(PipelineError):
     """The recipe is wrong, or asks of this model what cannot be had."""
 
     exit_code = 3
+    usual_hint = "docs/recipe.md explains every key; `trtllm-pack recipes check` finds mistakes"
 
 
 class MachineError(PipelineError):
     """This machine lacks a tool, a GPU, a driver or a permission."""
 
     exit_code = 4
+    usual_hint = "`trtllm-pack doctor` says what this machine has and lacks"
 
 
 class RemoteError(PipelineError):
     """A remote host refused, failed, or could not be reached."""
 
     exit_code = 5
+    usual_hint = "run again later: what was fetched is kept"
 
 
 class VerificationError(PipelineError):
     """Something is not what it claims to be: a source file, an artifact, an engine, a release."""
 
     exit_code = 6
+    usual_hint = "fetch or make it again; `trtllm-pack cache verify` finds damage in a store"
 
 
 class ResourceError(PipelineError):
     """Out of disk or memory."""
 
     exit_code = 7
+    usual_hint = "free some, or use a machine with more; earlier artifacts are kept"
 
 
 class LockedError(PipelineError):
     """Another process holds what this one needs."""
 
     exit_code = 8
+    usual_hint = "wait until it has ended, and run again"
+
+
+def hint_of(kind: type[PipelineError], hint: str | None) -> str | None:
+    """What to do about an error or a problem of a kind."""
+    return hint or kind.usual_hint
+
+
+@contextmanager
+def advising(kind: type[PipelineError], hint: str) -> Iterator[None]:
+    """Give errors of a kind that have no hint of their own this one: more is known here."""
+    try:
+        yield
+    except kind as error:
+        error.hint = error.hint or hint
+        raise
 
 
 @dataclass(frozen=True, slots=True)

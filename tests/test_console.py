@@ -6,14 +6,29 @@ import json
 
 import pytest
 
-from pipeline.console import Console, format_bytes, printable, render_error, table
+from pipeline.console import (
+    Console,
+    error_document,
+    format_bytes,
+    printable,
+    problem_document,
+    render_error,
+    render_problem,
+    table,
+)
 from pipeline.errors import (
+    LockedError,
     MachineError,
+    PipelineError,
     PlanRefused,
     Problem,
     RecipeError,
+    RemoteError,
     ResourceError,
+    ToolFailed,
+    UsageError,
     VerificationError,
+    advising,
 )
 from pipeline.redaction import redact
 
@@ -21,6 +36,38 @@ from pipeline.redaction import redact
 def test_an_error_says_what_the_facts_and_what_next() -> None:
     error = VerificationError("`a` is damaged", facts=["`b` is missing"], hint="run again")
     assert render_error(error) == "error: `a` is damaged\n  `b` is missing\n\nhint: run again"
+
+
+KINDS = [
+    *(ToolFailed, UsageError, RecipeError, MachineError, RemoteError, VerificationError),
+    *(ResourceError, LockedError),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_without_a_hint_has_that_of_its_kind(kind: type[PipelineError]) -> None:
+    told = f"hint: {kind.usual_hint}"
+    assert render_error(kind("failed")).splitlines()[-1] == told
+    assert error_document(kind("failed"))["hint"] == kind.usual_hint
+    problem = Problem("build", "failed", kind=kind)
+    assert render_problem(problem)[-1] == f"    {told}"
+    assert problem_document(problem)["hint"] == kind.usual_hint
+
+
+def test_every_kind_of_error_has_a_hint() -> None:
+    assert all(kind.usual_hint for kind in KINDS)
+    assert {*PipelineError.__subclasses__()} <= {*KINDS, PlanRefused}
+
+
+def test_advice_is_for_errors_of_a_kind_that_have_none() -> None:
+    def hint_of_raised(error: PipelineError) -> str | None:
+        with pytest.raises(PipelineError) as caught, advising(VerificationError, "fetch it again"):
+            raise error
+        return caught.value.hint
+
+    assert hint_of_raised(VerificationError("bad")) == "fetch it again"
+    assert hint_of_raised(VerificationError("bad", hint="own")) == "own"
+    assert hint_of_raised(MachineError("bad")) is None
 
 
 def test_problems_are_told_together_with_their_hints() -> None:
@@ -39,6 +86,7 @@ def test_problems_are_told_together_with_their_hints() -> None:
         "  smoke: no GPU",
         "    two",
         "    facts",
+        "    hint: `trtllm-pack doctor` says what this machine has and lacks",
     ]
 
 
@@ -76,8 +124,8 @@ def test_human_mode_puts_data_and_errors_on_their_streams(
 ) -> None:
     console = Console("human")
     console.result({"a": 1}, "the answer")
-    console.error(RecipeError("bad"))
-    assert capsys.readouterr() == ("the answer\n", "error: bad\n")
+    console.error(RecipeError("bad", hint="good"))
+    assert capsys.readouterr() == ("the answer\n", "error: bad\n\nhint: good\n")
 
 
 @pytest.mark.parametrize(

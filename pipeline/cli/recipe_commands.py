@@ -11,7 +11,7 @@ import typer
 from pipeline.cli.answering import Mode, answering
 from pipeline.cli.new_file import write_new
 from pipeline.cli.options import DebugOpt, JsonOpt
-from pipeline.errors import PipelineError, RecipeError
+from pipeline.errors import PipelineError, RecipeError, hint_of
 
 if TYPE_CHECKING:
     from pipeline.artifact import Json
@@ -27,7 +27,7 @@ def list_recipes(
 ) -> None:
     """List the recipes below a folder."""
     with answering(Mode(json=as_json, debug=debug)) as console:
-        from pipeline.report import recipes_document, recipes_text
+        from pipeline.answers.run_report import recipes_document, recipes_text
 
         document = recipes_document(folder)
         console.result(document, recipes_text(document))
@@ -80,13 +80,16 @@ def _line(row: Mapping[str, Json]) -> str:
     return " ".join([row["path"], *row["variants"], *locked])
 
 
+def _hint_lines(error: PipelineError) -> list[str]:
+    hint = hint_of(type(error), error.hint)
+    return [f"hint: {hint}"] if hint else []
+
+
 def _all_together(errors: list[PipelineError]) -> PipelineError:
     """One error for several recipes; a single one stays itself."""
     if len(errors) == 1:
         return errors[0]
-    facts = [
-        "\n".join([e.message, *e.facts, *([f"hint: {e.hint}"] if e.hint else [])]) for e in errors
-    ]
+    facts = ["\n".join([e.message, *e.facts, *_hint_lines(e)]) for e in errors]
     return RecipeError(f"{len(errors)} recipes are wrong", facts=facts)
 
 

@@ -8,7 +8,9 @@ import typer
 
 from pipeline.cli.answering import Mode, answering
 from pipeline.cli.options import DebugOpt, JsonOpt, PathArg
-from pipeline.errors import UsageError, VerificationError
+from pipeline.errors import UsageError, VerificationError, advising
+
+_AS_PACKED = "fetch the release again, or rebuild it from its recipe: it is not as it was packed"
 
 
 def add_release_commands(app: typer.Typer) -> None:
@@ -23,7 +25,8 @@ def verify(path: PathArg, as_json: JsonOpt = False, debug: DebugOpt = False) -> 
         from pipeline.hardware import detect
         from pipeline.release.verify import verify_release
 
-        report = verify_release(path, detect())
+        with advising(VerificationError, _AS_PACKED):
+            report = verify_release(path, detect())
         console.result(report.document(), report.text())
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline.checkpoint.strict_json import listed, printable
 from pipeline.errors import UsageError, VerificationError
-from pipeline.regular_files import open_regular
+from pipeline.files.regular import open_regular
 from pipeline.release.digests import SUMS_NAME, Extent
 from pipeline.release.folder_reader import list_folder
 from pipeline.release.manifest import MANIFEST_NAME, ReleaseManifest, decode
@@ -51,6 +51,9 @@ class Contents:
     stated: Mapping[str, str] = field(default_factory=dict)
 
 
+_RELEASE_HINT = "name a release folder or its tar"
+
+
 def is_release(path: Path) -> bool:
     """Whether a path looks like a release: a folder with its manifest or sums, an OCI layout, or a
     tar; also a tar that was compressed, to say that it must not be."""
@@ -62,16 +65,16 @@ def is_release(path: Path) -> bool:
 def open_contents(path: Path) -> Contents:
     """List a release. Raises UsageError where nothing is there, VerificationError for others."""
     if not path.exists():
-        raise UsageError(f"`{path}` does not exist", hint="name a release folder or its tar")
+        raise UsageError(f"`{path}` does not exist", hint=_RELEASE_HINT)
     if path.is_file():
         return _open_file(path)
     if not path.is_dir():
-        raise UsageError(f"`{path}` is neither a file nor a folder")
+        raise UsageError(f"`{path}` is neither a file nor a folder", hint=_RELEASE_HINT)
     if not is_release(path):
         inside = sorted(entry.name for entry in path.iterdir() if is_release(entry))
         raise VerificationError(
             f"`{path}` is not a release: it has no `{MANIFEST_NAME}`",
-            hint=f"name `{path / inside[0]}`, which is inside it" if inside else None,
+            hint=f"name `{path / inside[0]}`, which is inside it" if inside else _RELEASE_HINT,
         )
     scan = list_folder(path)
     if is_layout(scan.files):
@@ -118,9 +121,7 @@ def _open_file(path: Path) -> Contents:
                 hint=f"unpack it, {command.replace('FILE', str(path))}, and verify what comes out",
             )
     if head and b"\0" not in head:  # which every header has, whatever is damaged in it
-        raise VerificationError(
-            f"`{path}` is neither a release nor a tar", hint="name a release folder or its tar"
-        )
+        raise VerificationError(f"`{path}` is neither a release nor a tar", hint=_RELEASE_HINT)
     first = (first_name(path) or "").partition("/")[0]
     if first in {"", ".", "blobs", "ingest", "index.json", LAYOUT_NAME}:
         scan = scan_plain_tar(path)
