@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +25,7 @@ from pipeline.plan_problems import (
     smoke_problems,
     tokenizer_problems,
 )
+from pipeline.progress import no_note
 from pipeline.recipe.fitted_limits import fit_limits
 from pipeline.recipe.load import LoadedRecipe
 from pipeline.recipe.schema import Checkpoint, Recipe
@@ -97,6 +98,7 @@ def resolve(
     offline: bool = False,
     max_memory_bytes: int = DEFAULT_MEMORY_BYTES,
     pin: Pin | None = None,
+    note: Callable[[str], None] = no_note,
 ) -> Plan:
     """Resolve a recipe: source, family, layout, engine; find what would fail.
 
@@ -105,10 +107,13 @@ def resolve(
     read. No weight is read: digests of a local source that was never hashed stay unknown.
     `max_memory_bytes` is what converting may use beyond the interpreter, `cache_dir` a folder where
     engine backends keep what makes later builds faster; no result depends on them. `pin` is what a
-    lock says of the source: it is opened there, and refused where a frozen one differs.
+    lock says of the source: it is opened there, and refused where a frozen one differs. `note` is
+    told where a site is asked once more.
     """
     recipe = loaded.recipe
-    source = open_source(recipe.source, loaded.base_dir, memory, offline=offline, pin=pin)
+    source = open_source(
+        recipe.source, loaded.base_dir, memory, offline=offline, pin=pin, note=note
+    )
     checkpoint = source.checkpoint()
     engine = find_engine(recipe.engine.backend)
     unavailable = backend_problems(engine, hardware)

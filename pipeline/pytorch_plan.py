@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.artifact import Json
@@ -10,6 +10,7 @@ from pipeline.checkpoint.huggingface import CONFIG_NAME
 from pipeline.errors import Problem
 from pipeline.hardware import Hardware
 from pipeline.plan import Need, SourcePlan
+from pipeline.progress import no_note
 from pipeline.recipe.fitted_limits import fit_limits
 from pipeline.recipe.load import LoadedRecipe
 from pipeline.recipe.schema import Recipe
@@ -40,14 +41,18 @@ def resolve_pytorch(
     hardware: Hardware,
     offline: bool = False,
     pin: Pin | None = None,
+    note: Callable[[str], None] = no_note,
 ) -> PytorchPlan:
     """Resolve such a recipe: its source and the options of `trtllm-serve`; find what would fail.
 
     Any architecture will do: whether TensorRT-LLM's PyTorch backend has it is not known here.
-    `pin` is what a lock says of the source. Raises RemoteError, RecipeError or VerificationError
-    where the source cannot be read, or is not the one of a frozen lock.
+    `pin` is what a lock says of the source, `note` is told where a site is asked once more. Raises
+    RemoteError, RecipeError or VerificationError where the source cannot be read, or is not the one
+    of a frozen lock.
     """
-    source = open_source(loaded.recipe.source, loaded.base_dir, memory, offline=offline, pin=pin)
+    source = open_source(
+        loaded.recipe.source, loaded.base_dir, memory, offline=offline, pin=pin, note=note
+    )
     checkpoint = source.checkpoint()
     positions = {"max_position_embeddings": _positions(checkpoint.config)}
     recipe = fit_limits(loaded.recipe, positions, None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.options import store_folder
 from pipeline.errors import PlanRefused
+from pipeline.progress import no_note
 
 if TYPE_CHECKING:
     from pipeline.cli.stage_options import StageOptions
@@ -29,12 +30,12 @@ def resolve_recipe(
     store: Store,
     until: str = "package",
     *,
-    note: Callable[[str], None] = lambda _: None,
+    note: Callable[[str], None] = no_note,
 ) -> Plan | PytorchPlan:
     """The plan. Where there is none, only the problems of stages up to `until` are told.
 
     `--frozen` holds it to the recipe's lock file. Otherwise a lock decides the commit of a branch,
-    and `note` is told so, and of what differs.
+    and `note` is told so, and of what differs; also where a site is asked once more.
     """
     from pipeline.lock.frozen import apply, check_reused, hold
     from pipeline.recipe.load import load_recipe
@@ -43,7 +44,7 @@ def resolve_recipe(
     overrides = tuple(asked.overrides or ())
     loaded = load_recipe(asked.recipe, variant=asked.variant, overrides=overrides)
     held = hold(loaded, frozen=asked.frozen)
-    plan, notes = apply(_resolve(loaded, asked, store, until, held.pin), held)
+    plan, notes = apply(_resolve(loaded, asked, store, until, held.pin, note), held)
     for text in notes:
         note(text)
     if asked.frozen:
@@ -53,7 +54,12 @@ def resolve_recipe(
 
 
 def _resolve(
-    loaded: LoadedRecipe, asked: StageOptions, store: Store, until: str, pin: Pin | None
+    loaded: LoadedRecipe,
+    asked: StageOptions,
+    store: Store,
+    until: str,
+    pin: Pin | None,
+    note: Callable[[str], None],
 ) -> Plan | PytorchPlan:
     """The plan of a recipe that was read, on this machine."""
     from pipeline.hardware import detect
@@ -63,7 +69,9 @@ def _resolve(
 
     memory, offline = DigestMemory(store.root), asked.offline
     if loaded.recipe.package.kind == "pytorch":
-        return resolve_pytorch(loaded, memory=memory, hardware=detect(), offline=offline, pin=pin)
+        return resolve_pytorch(
+            loaded, memory=memory, hardware=detect(), offline=offline, pin=pin, note=note
+        )
     megabytes = asked.max_memory
     limit = {} if megabytes is None else {"max_memory_bytes": megabytes * 1_000_000}
     try:
@@ -74,6 +82,7 @@ def _resolve(
             cache_dir=store.build_caches,
             offline=offline,
             pin=pin,
+            note=note,
             **limit,
         )
     except PlanRefused as refused:

@@ -15,6 +15,7 @@ from pipeline.lock.asked import asked_of, pin_of
 from pipeline.lock.document import FORMAT, Lock, LockedFile, LockedSource, encode
 from pipeline.lock.reading import LockFile
 from pipeline.lock.tools import installed_build_tools, merged, merged_build_tools, stage_tools
+from pipeline.progress import no_note
 from pipeline.recipe.load import LoadedRecipe
 from pipeline.sources import AnySource, SourceFile, open_source
 from pipeline.sources.digest_memory import DigestMemory
@@ -31,13 +32,14 @@ def make_lock(
     update_sources: bool = False,
     update_tools: bool = False,
     offline: bool = False,
-    note: Callable[[str], None] = lambda _: None,
+    note: Callable[[str], None] = no_note,
 ) -> Lock:
     """The lock of a recipe and its variants. No weight of a hub is fetched; small files are.
 
     What was locked and is still asked for stays: its commit, its tools. With `update_sources`,
     branches and tags are resolved anew; with `update_tools`, the installed tools are taken. The
-    files of a folder are always those that are there; `note` is told where hashing them takes long.
+    files of a folder are always those that are there; `note` is told where hashing them takes long,
+    and where a site is asked once more.
     Raises what opening a source raises.
     """
     by_asked = {canonical_json(asked_of(loaded)): loaded for loaded in reversed(recipes)}
@@ -81,7 +83,9 @@ def _lock_source(
     pin = None
     if before is not None and old is not None and before.commit is not None:
         pin = pin_of(before, old.path.name, is_frozen=False)
-    source = open_source(loaded.recipe.source, loaded.base_dir, memory, offline=offline, pin=pin)
+    source = open_source(
+        loaded.recipe.source, loaded.base_dir, memory, offline=offline, pin=pin, note=note
+    )
     if source.listing.kind == "local":
         unread = sum(file.size_bytes for file in source.listing.files if file.sha256 is None)
         if unread > TOLD_BYTES:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import MachineError, RemoteError
-from pipeline.progress import Progress
+from pipeline.progress import Progress, no_note
 from pipeline.sources.crew import CutOffError, Job, Limits, run_jobs
 from pipeline.sources.hub.answers import Request
 from pipeline.sources.hub.causes import from_xet, judge
@@ -41,6 +41,7 @@ class HubClient:
     """Access to one repo. `endpoint` and `cache_dir` default to the client's own.
 
     Where an endpoint is not the user's own choice, `anonymous` keeps the user's token from it.
+    `note` is told where planning waits for another attempt; downloads tell their progress.
     """
 
     repo: str
@@ -49,6 +50,7 @@ class HubClient:
     offline: bool = False
     policy: RetryPolicy = PATIENCE
     anonymous: bool = False
+    note: Callable[[str], None] = field(default=no_note, compare=False)
 
     def is_offline(self) -> bool:
         """No request may be made: asked for here, or by HF_HUB_OFFLINE."""
@@ -160,7 +162,7 @@ class HubClient:
         def act(job: Job[bytes]) -> bytes:
             with telling(request):
                 return with_retry(
-                    lambda: job.attempt(Line(commit), ask), judge, self.policy, lambda _: None
+                    lambda: job.attempt(Line(commit), ask), judge, self.policy, self.note
                 )
 
         return Job(act, self.limits(size_bytes), explain=lambda cut: explain_cut(cut, request))

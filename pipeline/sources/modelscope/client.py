@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import TypeVar
 
 from pipeline.checkpoint.safetensors_file import LENGTH_BYTES, header_bytes
 from pipeline.errors import RemoteError, VerificationError
-from pipeline.progress import Progress, Silent
+from pipeline.progress import Progress, no_note
 from pipeline.sources import crew
 from pipeline.sources.copying import FileDigests
 from pipeline.sources.crew import Job, run_jobs
@@ -47,7 +47,10 @@ UNBOUNDED = crew.Limits(inf, inf)
 
 @dataclass(frozen=True, slots=True)
 class ModelScopeClient:
-    """Access to one repo; `store` is the folder of the store. All errors are PipelineErrors."""
+    """Access to one repo; `store` is the folder of the store. All errors are PipelineErrors.
+
+    `note` is told where planning waits for another attempt; downloads tell their progress.
+    """
 
     repo: str
     store: Path
@@ -56,6 +59,7 @@ class ModelScopeClient:
     policy: RetryPolicy = PATIENCE
     limits: Limits = LIMITS
     gain_bytes: int = GAIN_BYTES
+    note: Callable[[str], None] = field(default=no_note, compare=False)
 
     @property
     def place(self) -> Place:
@@ -75,7 +79,7 @@ class ModelScopeClient:
             return commit, self._api.list_files(commit)
 
         with telling(Request(self.site, self.repo, revision)):
-            return with_retry(ask, judge, self.policy, Silent().note)
+            return with_retry(ask, judge, self.policy, self.note)
 
     def cached(self, commit: str, file: SourceFile) -> Path | None:
         """A whole file in the store, not yet verified, or None."""
@@ -198,7 +202,7 @@ class ModelScopeClient:
                 _check(job)
                 return self._read_start(commit, file, num_bytes)
 
-            return with_retry(ask, judge, self.policy, Silent().note)
+            return with_retry(ask, judge, self.policy, self.note)
 
         with telling(Request(self.site, self.repo, commit, file)):
             num_bytes = min(max(guess_bytes, LENGTH_BYTES), file.size_bytes)

@@ -17,6 +17,7 @@ from pipeline.progress import Silent
 from pipeline.sources.hub.client import HubClient
 from pipeline.sources.listing import SourceFile
 from pipeline.sources.remote.source import RemoteSource
+from pipeline.sources.retry import RetryPolicy
 
 Opener = Callable[..., RemoteSource]
 WEIGHTS = "model-00001-of-00002.safetensors"
@@ -232,6 +233,21 @@ def test_unavailable_for_ever(
     assert caught.value.hint == "try again later"
     assert len(waits) == 4
     assert len(hub.requests) == 5
+
+
+def test_planning_says_that_it_asks_once_more(
+    hub: HubEmulator, files: dict[str, bytes], waits: list[float], tmp_path: Path
+) -> None:
+    hub.add(REPO, files)
+    hub.fail("hub", "/api/models", status=503, times=2)
+    notes: list[str] = []
+    policy = RetryPolicy(sleep=waits.append)
+    client = HubClient(REPO, hub.endpoint, tmp_path / "cache", policy=policy, note=notes.append)
+    client.describe("main")
+    assert [note.partition(" in ")[0] for note in notes] == [
+        "the hub answered with HTTP 503; attempt 2 of 5",
+        "the hub answered with HTTP 503; attempt 3 of 5",
+    ]
 
 
 def test_too_many_requests_waits_as_told(

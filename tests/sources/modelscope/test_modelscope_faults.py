@@ -235,6 +235,16 @@ def test_waits_are_what_the_server_asks_for(
     assert 42 <= opening.waits[0] < 44
 
 
+def test_planning_says_that_it_asks_once_more(site: ModelScopeEmulator, opening: Opening) -> None:
+    site.fail("api", "commits", status=503, times=2)
+    notes: list[str] = []
+    replace(opening.client(), note=notes.append).describe("master")
+    assert [note.partition("; ")[2].partition(" in ")[0] for note in notes] == [
+        "attempt 2 of 5",
+        "attempt 3 of 5",
+    ]
+
+
 def test_a_wait_beyond_the_deadline_is_not_begun(
     site: ModelScopeEmulator, opening: Opening
 ) -> None:
