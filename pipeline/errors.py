@@ -84,8 +84,8 @@ class LockedError(PipelineError):
 
 
 def hint_of(kind: type[PipelineError], hint: str | None) -> str | None:
-    """What to do about an error or a problem of a kind."""
-    return hint or kind.usual_hint
+    """What to do about an error or a problem of a kind; an empty hint: each fact has its own."""
+    return kind.usual_hint if hint is None else hint or None
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def advising(kind: type[PipelineError], hint: str) -> Iterator[None]:
     try:
         yield
     except kind as error:
-        error.hint = error.hint or hint
+        error.hint = hint if error.hint is None else error.hint
         raise
 
 

@@ -89,7 +89,8 @@ def refusal(name: str, mistakes: Iterable[Mistake]) -> RecipeError:
     facts = [mistake.render() for mistake in unique[:MAX_SHOWN]]
     if len(unique) > MAX_SHOWN:
         facts.append("... and more")
-    return RecipeError(f"{_culprit(name, origins)} {_count(len(unique))}", facts=facts)
+    hint = "" if all(mistake.hint for mistake in unique) else None
+    return RecipeError(f"{_culprit(name, origins)} {_count(len(unique))}", facts=facts, hint=hint)
 
 
 def _count(number: int) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +104,12 @@ def test_where_addresses_cannot_be_fixed_the_build_says_so(
 def test_the_builder_has_fixed_addresses_and_one_processor(made: Job) -> None:
     seen: list[tuple[int, set[int]]] = []
 
-    def look(event: dict[str, Any]) -> None:
-        pid = _only_child()
+    def look(pid: int) -> None:
         personality = int(Path(f"/proc/{pid}/personality").read_text(), 16)
         seen.append((personality, os.sched_getaffinity(pid)))
 
-    run_child(CHILD, *made, look)
+    run_child(CHILD, *made, _at_first(look))
+    assert seen
     assert all(personality & 0x0040000 for personality, _ in seen)
     assert {len(processors) for _, processors in seen} == {1}
 
@@ -116,11 +117,26 @@ def test_the_builder_has_fixed_addresses_and_one_processor(made: Job) -> None:
 def test_the_builder_hears_only_what_it_must(made: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_" + "a" * 30)
     seen: list[str] = []
-    run_child(
-        CHILD, *made, lambda _: seen.append(Path(f"/proc/{_only_child()}/environ").read_text())
-    )
+
+    def look(child: int) -> None:
+        seen.append(Path(f"/proc/{child}/environ").read_text())
+
+    run_child(CHILD, *made, _at_first(look))
     assert seen
+    assert all(seen)
     assert not any("HF_TOKEN" in text for text in seen)
+
+
+def _at_first(act: Callable[[int], None]) -> Callable[[Any], None]:
+    """At the child's first word act on its pid; the later ones may be read when it is over."""
+    told: list[Any] = []
+
+    def on_event(event: Any) -> None:
+        told.append(event)
+        if len(told) == 1:
+            act(_only_child())
+
+    return on_event
 
 
 def _only_child() -> int:
@@ -157,7 +173,7 @@ def test_a_builder_that_dies_is_an_error(
     made: Job, sent: signal.Signals, kind: type[PipelineError], words: str
 ) -> None:
     with pytest.raises(kind, match=words):
-        run_child(CHILD, *made, lambda _: os.kill(_only_child(), sent))
+        run_child(CHILD, *made, _at_first(lambda child: os.kill(child, sent)))
 
 
 def test_an_exception_of_ours_ends_the_builder(made: Job) -> None:
