@@ -114,9 +114,13 @@ class Standin:
             (info / "METADATA").write_text(text)
 
     def calls(self) -> list[dict[str, Any]]:
-        """Every run of `trtllm-build` so far: its argv and its environment."""
+        """Every run of `trtllm-build` so far: its argv and its environment.
+
+        The last line may be in the middle of being written.
+        """
         path = self.folder / "calls.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+        return [json.loads(line) for line in whole.splitlines()]
 
     def _program(self, name: str, text: str) -> None:
         path = self.folder / "bin" / name

@@ -42,4 +42,5 @@ def set_llm(machine: Standin, **knobs: Any) -> None:
 def llm_calls(machine: Standin) -> list[dict[str, Any]]:
     """What `LLM` and `generate` were given so far, and their environment."""
     path = machine.folder / "llm-calls.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+    return [json.loads(line) for line in whole.splitlines()]

@@ -67,11 +67,14 @@ def test_killed_at_any_moment_it_leaves_no_process_and_no_engine(machine: Machin
     for number in SIGNALS:
         calls = len(machine.standin.calls())
         process = machine.start("build")
-        while len(machine.standin.calls()) == calls and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(chance.uniform(0, 0.7))
-        process.send_signal(number)
-        process.wait(timeout=580)
+        try:
+            while len(machine.standin.calls()) == calls and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 0.7))
+            process.send_signal(number)
+            process.wait(timeout=580)
+        finally:
+            process.kill()  # if the test fails, the next one must not wait for it
         assert wait_until_gone(machine.folder) == {}, number
         assert machine.built() == []
         assert list(machine.scratch.iterdir()) == []
